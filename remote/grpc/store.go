@@ -37,6 +37,9 @@ type Store struct {
 	opt    Options
 	conn   *grpc.ClientConn
 	client pb.CacheServiceClient
+
+	store     pb.StoreServiceClient
+	extension extension
 }
 
 // Open returns the store at address, a HOST:PORT. It does not connect: the
@@ -61,7 +64,7 @@ func Open(url, address string, opt Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", url, err)
 	}
-	return &Store{url: url, opt: opt, conn: conn, client: pb.NewCacheServiceClient(conn)}, nil
+	return &Store{url: url, opt: opt, conn: conn, client: pb.NewCacheServiceClient(conn), store: pb.NewStoreServiceClient(conn)}, nil
 }
 
 // Close ends all calls and the connection.

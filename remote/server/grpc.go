@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"io"
 	"slices"
 	"sync"
@@ -172,22 +171,10 @@ func (c *cacheService) ReadObject(r *pb.ReadObjectRequest, stream grpc.ServerStr
 	}
 }
 
-// damaged says that an object which is here is broken, which is not the fault
-// of whoever asks for it.
-func damaged(err error) error {
-	var mismatch *cas.MismatchError
-	if errors.As(err, &mismatch) {
-		return status.Error(codes.DataLoss, err.Error())
-	}
-	return err
-}
-
 // open is Get, counted.
 func (s *Server) open(ctx context.Context, d cas.Digest) (cas.Object, error) {
 	o, err := s.store.Get(ctx, d)
-	if err == nil || errors.Is(err, cas.ErrNotFound) {
-		s.metrics.count(err == nil)
-	}
+	s.metrics.noteRead(err)
 	return o, err
 }
 

@@ -1,5 +1,6 @@
-// Package server offers a store to others: as fstree.CacheService over gRPC,
-// and as objects under paths over HTTP. Writes are verified before they are
+// Package server offers a store to others: over gRPC, as fstree.CacheService
+// to all clients and as fstree.store.v1.StoreService to ours, and as objects
+// under paths over HTTP. Writes are verified before they are
 // seen by anybody; what a client sends is bounded in size, number and silence.
 package server
 
@@ -80,6 +81,7 @@ func New(store cas.Store, opt Options) *Server {
 	s.metrics.usage = opt.Usage
 	s.grpc = newGRPC()
 	pb.RegisterCacheServiceServer(s.grpc, &cacheService{server: s})
+	pb.RegisterStoreServiceServer(s.grpc, &storeService{server: s})
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc)
 	s.http = &http.Server{
