@@ -46,6 +46,7 @@ func (s *Store) readObjects(ctx context.Context, ds []cas.Digest, visit cas.Visi
 	asking.Go(func() { ask(stream, ds) })
 	b := &batchReader{store: s, ctx: ctx, dog: dog, stream: stream, ds: ds, answered: make([]bool, len(ds)), visit: visit}
 	b.unpacker = wire.NewUnpacker(b.receive, b.failure)
+	defer b.unpacker.Free()
 	err = b.run()
 	return !b.unsupported, err
 }
@@ -76,12 +77,12 @@ type batchReader struct {
 	unsupported bool
 }
 
-func (b *batchReader) receive() ([]*pb.Segment, []byte, error) {
+func (b *batchReader) receive(message *wire.In) error {
 	b.dog.Wake()
-	message, err := b.stream.Recv()
+	err := b.stream.RecvMsg(message)
 	b.dog.Sleep()
 	b.unsupported = b.store.extension.missing(err)
-	return message.GetSegment(), message.GetData(), err
+	return err
 }
 
 func (b *batchReader) failure(f *pb.Status) error { return b.store.failureOf(b.current, f) }

@@ -89,6 +89,7 @@ func (w *batchWriter) run(objects cas.Objects) error {
 
 func (w *batchWriter) send(objects cas.Objects) error {
 	packer := wire.NewPacker(w.sendMessage)
+	defer packer.Free()
 	number := uint64(0)
 	w.dog.Sleep()
 	for d, o := range objects {
@@ -110,10 +111,10 @@ func (w *batchWriter) send(objects cas.Objects) error {
 	return w.stream.CloseSend()
 }
 
-func (w *batchWriter) sendMessage(segments []*pb.Segment, data []byte) error {
+func (w *batchWriter) sendMessage(message *wire.Out) error {
 	w.dog.Wake()
 	defer w.dog.Sleep()
-	return w.stream.Send(&pb.WriteObjectsRequest{Segment: segments, Data: data})
+	return w.stream.SendMsg(message)
 }
 
 func (w *batchWriter) begin(number uint64, d cas.Digest, o cas.Object) *pb.Segment {

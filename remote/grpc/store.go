@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	pb "github.com/fstree/fstree/proto"
+	"github.com/fstree/fstree/remote/internal/wire"
 )
 
 const (
@@ -51,7 +52,7 @@ func Open(url, address string, opt Options) (*Store, error) {
 		grpc.WithInitialConnWindowSize(window),
 		grpc.WithReadBufferSize(bufSize),
 		grpc.WithWriteBufferSize(bufSize),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.ForceCodecV2(wire.Codec)),
 		grpc.WithDisableServiceConfig(),
 		// A server that is back is found soon.
 		grpc.WithConnectParams(grpc.ConnectParams{

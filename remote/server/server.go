@@ -20,6 +20,7 @@ import (
 
 	"github.com/fstree/fstree/cas"
 	pb "github.com/fstree/fstree/proto"
+	"github.com/fstree/fstree/remote/internal/wire"
 )
 
 const (
@@ -96,6 +97,7 @@ func New(store cas.Store, opt Options) *Server {
 
 func newGRPC() *grpc.Server {
 	return grpc.NewServer(
+		grpc.ForceServerCodecV2(wire.Codec),
 		grpc.InitialWindowSize(window),
 		grpc.InitialConnWindowSize(window),
 		grpc.ReadBufferSize(bufSize),

@@ -59,9 +59,8 @@ func toFailure(err error) *pb.Status {
 }
 
 func (s *storeService) ReadObjects(stream grpc.BidiStreamingServer[pb.ReadObjectsRequest, pb.ReadObjectsResponse]) error {
-	packer := wire.NewPacker(func(segments []*pb.Segment, data []byte) error {
-		return stream.Send(&pb.ReadObjectsResponse{Segment: segments, Data: data})
-	})
+	packer := wire.NewPacker(func(message *wire.Out) error { return stream.SendMsg(message) })
+	defer packer.Free()
 	first := 0
 	for {
 		request, err := stream.Recv()

@@ -70,10 +70,10 @@ type batchWriter struct {
 }
 
 func (w *batchWriter) receive(stream grpc.BidiStreamingServer[pb.WriteObjectsRequest, pb.WriteObjectsResponse]) error {
-	unpacker := wire.NewUnpacker(func() ([]*pb.Segment, []byte, error) {
-		message, err := stream.Recv()
-		return message.GetSegment(), message.GetData(), err
-	}, func(*pb.Status) error { return errSender })
+	unpacker := wire.NewUnpacker(
+		func(message *wire.In) error { return stream.RecvMsg(message) },
+		func(*pb.Status) error { return errSender })
+	defer unpacker.Free()
 	for number := uint64(0); ; number++ {
 		in, err := unpacker.Next()
 		if err == io.EOF {

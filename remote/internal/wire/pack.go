@@ -3,6 +3,8 @@ package wire
 import (
 	"io"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/fstree/fstree/cas"
 	pb "github.com/fstree/fstree/proto"
 )
@@ -13,27 +15,33 @@ const (
 
 	// maxSegments bounds the objects of one message.
 	maxSegments = 1000
+
+	// dataField is the number of data in ReadObjectsResponse and
+	// WriteObjectsRequest.
+	dataField = 2
 )
 
 // Packer turns objects into messages of segments. It is not safe for
-// concurrent use. After an error of send it is of no use.
+// concurrent use. After an error of send it is of no use. Free it at the end.
 type Packer struct {
-	send     func(segments []*pb.Segment, data []byte) error
+	send     func(*Out) error
 	segments []*pb.Segment
-	data     []byte
+	data     *Buffer
 }
 
-// NewPacker returns a Packer that gives its messages to send, which must be
-// done with them when it returns.
-func NewPacker(send func(segments []*pb.Segment, data []byte) error) *Packer {
-	return &Packer{send: send, data: make([]byte, 0, FrameSize)}
+// NewPacker returns a Packer that gives its messages to send.
+func NewPacker(send func(*Out) error) *Packer {
+	return &Packer{send: send, data: NewBuffer()}
 }
+
+// Free gives back what p holds. What was not flushed is lost.
+func (p *Packer) Free() { p.data.Free() }
 
 // Object adds all of o, which start announces. If o can't be read, failure
 // makes the segment's last word of the error; that is no error of Object.
 func (p *Packer) Object(start *pb.Segment, o cas.Object, failure func(error) *pb.Status) error {
 	// What fits into one message shall not be spread over two.
-	if size := o.Size(); size > int64(FrameSize-len(p.data)) && size <= FrameSize {
+	if size := o.Size(); size > int64(FrameSize-p.data.Len()) && size <= FrameSize {
 		if err := p.Flush(); err != nil {
 			return err
 		}
@@ -41,8 +49,8 @@ func (p *Packer) Object(start *pb.Segment, o cas.Object, failure func(error) *pb
 	segment := start
 	p.segments = append(p.segments, segment)
 	for {
-		n, err := Fill(o, p.data[len(p.data):FrameSize])
-		p.data = p.data[:len(p.data)+n]
+		n, err := Fill(o, p.data.Space())
+		p.data.Extend(n)
 		segment.Length += uint64(n)
 		if err == io.EOF {
 			segment.Last = true
@@ -67,7 +75,7 @@ func (p *Packer) Failure(object uint64, failure *pb.Status) error {
 }
 
 func (p *Packer) flushFull() error {
-	if len(p.segments) < maxSegments && len(p.data) < FrameSize {
+	if len(p.segments) < maxSegments && p.data.Len() < FrameSize {
 		return nil
 	}
 	return p.Flush()
@@ -78,7 +86,12 @@ func (p *Packer) Flush() error {
 	if len(p.segments) == 0 {
 		return nil
 	}
-	err := p.send(p.segments, p.data)
-	p.segments, p.data = p.segments[:0], p.data[:0]
-	return err
+	// Both directions number their fields alike.
+	fields, err := proto.Marshal(&pb.ReadObjectsResponse{Segment: p.segments})
+	if err != nil {
+		return err
+	}
+	message := &Out{Fields: fields, DataField: dataField, Data: p.data}
+	p.segments, p.data = p.segments[:0], NewBuffer()
+	return p.send(message)
 }

@@ -4,8 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"testing"
 	"testing/iotest"
+
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/castest"
@@ -18,23 +23,45 @@ type message struct {
 	data     []byte
 }
 
-// collect keeps the messages of a Packer.
+// collect keeps the messages of a Packer, as the codec sends them.
 func collect(messages *[]message) *Packer {
-	return NewPacker(func(segments []*pb.Segment, data []byte) error {
-		*messages = append(*messages, message{append([]*pb.Segment{}, segments...), bytes.Clone(data)})
+	return NewPacker(func(out *Out) error {
+		sent, err := Codec.Marshal(out)
+		if err != nil {
+			return err
+		}
+		defer sent.Free()
+		var m pb.WriteObjectsRequest
+		if err := proto.Unmarshal(sent.Materialize(), &m); err != nil {
+			return err
+		}
+		*messages = append(*messages, message{m.Segment, m.Data})
 		return nil
 	})
 }
 
 func unpacker(messages []message) *Unpacker {
-	return NewUnpacker(func() ([]*pb.Segment, []byte, error) {
+	return NewUnpacker(func(in *In) error {
 		if len(messages) == 0 {
-			return nil, nil, io.EOF
+			return io.EOF
 		}
 		m := messages[0]
 		messages = messages[1:]
-		return m.segments, m.data, nil
+		sent, err := proto.Marshal(&pb.ReadObjectsResponse{Segment: m.segments, Data: m.data})
+		if err != nil {
+			return err
+		}
+		return Codec.Unmarshal(inFrames(sent), in)
 	}, func(s *pb.Status) error { return errors.New(s.GetMessage()) })
+}
+
+// inFrames cuts a message up as HTTP/2 does.
+func inFrames(message []byte) mem.BufferSlice {
+	var frames mem.BufferSlice
+	for frame := range slices.Chunk(message, 1000) {
+		frames = append(frames, mem.SliceBuffer(frame))
+	}
+	return frames
 }
 
 func fails(err error) *pb.Status { return &pb.Status{Code: 2, Message: err.Error()} }
@@ -178,4 +205,78 @@ func TestDigestsOfEveryKindInARow(t *testing.T) {
 	if got := SizeFromWire(1<<64 - 1); got != -1 {
 		t.Errorf("an impossible size is %d", got)
 	}
+}
+
+func TestMessagesOfOthersAreUnderstood(t *testing.T) {
+	data := castest.Bytes(5000, 1)
+	good, _ := proto.Marshal(&pb.WriteObjectRequest{Digest: "some digest", Data: data})
+	behind := protowire.AppendTag(bytes.Clone(good), 9, protowire.Fixed32Type)
+	behind = protowire.AppendFixed32(behind, 7)
+	behind = protowire.AppendTag(behind, 10, protowire.Fixed64Type)
+	behind = protowire.AppendFixed64(behind, 8)
+	behind = protowire.AppendTag(behind, 11, protowire.VarintType)
+	behind = protowire.AppendVarint(behind, 1<<40)
+	for name, message := range map[string][]byte{"as usual": good, "fields behind": behind} {
+		in := In{DataField: 2}
+		if err := Codec.Unmarshal(inFrames(message), &in); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		var fields pb.WriteObjectRequest
+		if err := proto.Unmarshal(in.Fields, &fields); err != nil || fields.Digest != "some digest" {
+			t.Errorf("%s: %q, %v", name, fields.Digest, err)
+		}
+		if got, err := io.ReadAll(&in); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+	}
+}
+
+func TestMessageWithoutData(t *testing.T) {
+	in := In{DataField: 2}
+	for _, message := range [][]byte{nil, {0x12, 0}} {
+		if err := Codec.Unmarshal(inFrames(message), &in); err != nil || in.Remaining() != 0 {
+			t.Errorf("%x: %d bytes, %v", message, in.Remaining(), err)
+		}
+		if n, err := in.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+			t.Errorf("%x: %d, %v", message, n, err)
+		}
+	}
+}
+
+// FuzzIn: what protobuf accepts, In accepts as well and means the same.
+func FuzzIn(f *testing.F) {
+	good, _ := proto.Marshal(&pb.WriteObjectRequest{Digest: "d", Data: []byte("data")})
+	f.Add(good)
+	f.Add([]byte{0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
+	f.Fuzz(func(t *testing.T, message []byte) {
+		var want, fields pb.WriteObjectRequest
+		wantErr := proto.Unmarshal(message, &want)
+		in := In{DataField: 2}
+		err := Codec.Unmarshal(inFrames(message), &in)
+		if err == nil {
+			err = proto.Unmarshal(in.Fields, &fields)
+		}
+		if wantErr != nil {
+			return // some of it may be refused later, or be harmless
+		}
+		data, _ := io.ReadAll(&in)
+		if err == nil && (fields.Digest != want.Digest || !bytes.Equal(data, want.Data)) {
+			t.Errorf("%q and %x, want %q and %x", fields.Digest, data, want.Digest, want.Data)
+		}
+		if err != nil && !hasGroup(message) {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+// hasGroup tells whether message uses a kind of field that proto3 does not have.
+func hasGroup(message []byte) bool {
+	for len(message) > 0 {
+		_, kind, n := protowire.ConsumeField(message)
+		if n < 0 || kind == protowire.StartGroupType {
+			return true
+		}
+		message = message[n:]
+	}
+	return false
 }

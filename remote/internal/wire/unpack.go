@@ -5,27 +5,33 @@ import (
 	"fmt"
 	"io"
 
+	"google.golang.org/protobuf/proto"
+
 	pb "github.com/fstree/fstree/proto"
 )
 
 // Unpacker turns messages of segments into objects. It is not safe for
-// concurrent use.
+// concurrent use. Free it at the end.
 type Unpacker struct {
-	receive func() (segments []*pb.Segment, data []byte, err error)
+	receive func(*In) error
 	failure func(*pb.Status) error
 
-	segments []*pb.Segment // not begun
-	data     []byte        // of what is not read
+	message  In
+	segments []*pb.Segment // of message, not begun
+	data     []byte        // of message, not read; nil if it is read from message
 	current  *pb.Segment   // nil before the first
 	rest     uint64        // bytes of current that are not read
 	err      error         // of receive, or of what was received
 }
 
-// NewUnpacker returns an Unpacker of the messages that receive returns until
+// NewUnpacker returns an Unpacker of the messages that receive gets until
 // io.EOF. failure makes the errors of objects that the peer could not send.
-func NewUnpacker(receive func() ([]*pb.Segment, []byte, error), failure func(*pb.Status) error) *Unpacker {
-	return &Unpacker{receive: receive, failure: failure}
+func NewUnpacker(receive func(*In) error, failure func(*pb.Status) error) *Unpacker {
+	return &Unpacker{receive: receive, failure: failure, message: In{DataField: dataField}}
 }
+
+// Free gives back what u holds.
+func (u *Unpacker) Free() { u.message.Free() }
 
 // Incoming is one object that arrives.
 type Incoming struct {
@@ -75,7 +81,13 @@ func (u *Unpacker) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	n := copy(p, u.data[:u.rest])
+	n := int(min(u.rest, uint64(len(p))))
+	if u.data == nil {
+		u.message.Read(p[:n])
+		u.rest -= uint64(n)
+		return n, nil
+	}
+	copy(p, u.data[:n])
 	u.drop(uint64(n))
 	return n, nil
 }
@@ -99,17 +111,16 @@ func (u *Unpacker) advance() error {
 func (u *Unpacker) skip() { u.drop(u.rest) }
 
 func (u *Unpacker) drop(n uint64) {
-	u.data = u.data[n:]
 	u.rest -= n
+	if u.data != nil {
+		u.data = u.data[n:]
+	} // or else the next message frees all of this one
 }
 
 // take makes the next segment the current one.
 func (u *Unpacker) take() (*pb.Segment, error) {
 	for len(u.segments) == 0 && u.err == nil {
-		u.segments, u.data, u.err = u.receive()
-		if u.err == nil {
-			u.err = checkLengths(u.segments, u.data)
-		}
+		u.err = u.load()
 	}
 	if u.err != nil {
 		return nil, u.err
@@ -120,8 +131,34 @@ func (u *Unpacker) take() (*pb.Segment, error) {
 	return u.current, nil
 }
 
-func checkLengths(segments []*pb.Segment, data []byte) error {
-	rest := uint64(len(data))
+// load receives the next message.
+func (u *Unpacker) load() error {
+	if err := u.receive(&u.message); err != nil {
+		return err
+	}
+	var fields pb.ReadObjectsResponse
+	if err := proto.Unmarshal(u.message.Fields, &fields); err != nil {
+		return err
+	}
+	u.segments, u.data = fields.Segment, nil
+	if err := checkLengths(u.segments, u.message.Remaining()); err != nil {
+		return err
+	}
+	if len(u.segments) == 1 && !u.isWhole(u.segments[0]) {
+		return nil // a piece of a large object goes where it is read
+	}
+	u.data = make([]byte, u.message.Remaining())
+	io.ReadFull(&u.message, u.data)
+	return nil
+}
+
+// isWhole tells whether the first segment of a message is an object.
+func (u *Unpacker) isWhole(s *pb.Segment) bool {
+	return s.Last && (u.current == nil || ended(u.current))
+}
+
+func checkLengths(segments []*pb.Segment, length int) error {
+	rest := uint64(length)
 	for _, s := range segments {
 		if s.Length > rest {
 			return errors.New("a segment is longer than its message")
