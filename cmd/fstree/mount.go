@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"log/slog"
+	"os"
+
+	"github.com/fstree/fstree/cas/cached"
+	"github.com/fstree/fstree/fs/mount"
+)
+
+type mountCommand struct {
+	treeArg
+	Dir        string `arg:"" type:"path" help:"Existing directory to mount on."`
+	Foreground bool   `short:"f" help:"Stay in the foreground and log to stderr."`
+	AllowOther bool   `help:"Let other users see the mount."`
+	Log        string `type:"path" placeholder:"FILE" help:"Log file of the background process; default is log/ in the cache directory."`
+	Debug      bool   `hidden:"" help:"Log every FUSE request."`
+}
+
+// Run mounts the tree. It returns once the directory can be used, and leaves a
+// process in the background that serves it; with --foreground it is that
+// process.
+func (c *mountCommand) Run(ctx context.Context, a *app) error {
+	if _, err := c.path(); err != nil {
+		return err
+	}
+	if c.Foreground {
+		log := slog.New(slog.NewTextHandler(a.stderr, nil))
+		return c.serve(ctx, a, log, func() {})
+	}
+	if ready := inheritedReadyPipe(); ready != nil {
+		// All paths are absolute by now; the caller's directory is not ours to keep.
+		if err := os.Chdir("/"); err != nil {
+			return err
+		}
+		log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+		err := c.serve(ctx, a, log, ready.ok)
+		ready.failed(a.explain(err))
+		return err
+	}
+	return a.inBackground(ctx, c.logFile(a))
+}
+
+// serve mounts the tree and answers until it is unmounted or ctx is done.
+func (c *mountCommand) serve(ctx context.Context, a *app, log *slog.Logger, ready func()) error {
+	cache, err := a.openCache()
+	if err != nil {
+		return err
+	}
+	defer cache.Close()
+	far, err := a.openRemote()
+	if err != nil {
+		return err
+	}
+	defer far.Close()
+	source := cached.New(cache, far)
+	defer source.Close()
+	root, err := c.resolve(ctx, source)
+	if err != nil {
+		return err
+	}
+	server, err := mount.Mount(c.Dir, root, source, mount.Options{
+		FsName:     "fstree:" + c.Tree,
+		AllowOther: c.AllowOther,
+		Log:        log,
+		Debug:      c.Debug,
+	})
+	if err != nil {
+		return err
+	}
+	log.Info("mounted", "tree", root, "dir", c.Dir, "remote", a.Remote)
+	ready()
+	stopUnmounting := context.AfterFunc(ctx, func() {
+		if err := server.Unmount(); err != nil {
+			log.Error("unmount", "dir", c.Dir, "error", err)
+		}
+	})
+	defer stopUnmounting()
+	err = server.Wait()
+	objects, bytes := source.Fetched()
+	log.Info("unmounted", "dir", c.Dir, "fetched_objects", objects, "fetched_bytes", bytes)
+	return err
+}
+
+type umountCommand struct {
+	Dir  string `arg:"" type:"path" help:"Mountpoint."`
+	Lazy bool   `short:"l" help:"Take the directory away at once, end the mount when its last user is gone."`
+}
+
+// Run ends the mount.
+func (c *umountCommand) Run() error {
+	return mount.Unmount(c.Dir, c.Lazy)
+}

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+
+	"github.com/fstree/fstree/cas"
+	"github.com/fstree/fstree/cas/cached"
+	"github.com/fstree/fstree/cas/disk"
+	"github.com/fstree/fstree/remote/transfer"
+)
+
+type pullCommand struct{ treeArg }
+
+// Run pulls the tree and prints its digest.
+func (c *pullCommand) Run(ctx context.Context, a *app) error {
+	if _, err := c.path(); err != nil {
+		return err
+	}
+	cache, err := a.openCache()
+	if err != nil {
+		return err
+	}
+	defer cache.Close()
+	root, err := a.pull(ctx, cache, &c.treeArg)
+	if err != nil {
+		return err
+	}
+	return a.answer(root)
+}
+
+// pull fetches what the cache lacks of the tree, and returns its digest.
+func (a *app) pull(ctx context.Context, cache *disk.Store, t *treeArg) (cas.Digest, error) {
+	far, err := a.openRemote()
+	if err != nil {
+		return cas.Digest{}, err
+	}
+	defer far.Close()
+	reach := cached.New(cache, far)
+	defer reach.Close()
+	root, err := t.resolve(ctx, reach)
+	if err != nil {
+		return cas.Digest{}, err
+	}
+	a.emit(event{Type: "cache::pull", Path: root.String()})
+	return root, transfer.Pull(ctx, far, cache, root, a.transferOptions(pullEvents{a}))
+}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"context"
+
+	"github.com/fstree/fstree/cas/disk"
+	"github.com/fstree/fstree/fs/worktree"
+)
+
+// dirArg is the directory that a command works on.
+type dirArg struct {
+	Dir string `arg:"" optional:"" default:"." type:"path" help:"Directory; default is the current one."`
+}
+
+type writeTreeCommand struct{ dirArg }
+
+// Run stores the directory and prints its digest.
+func (c *writeTreeCommand) Run(ctx context.Context, a *app) error {
+	cache, err := a.openCache()
+	if err != nil {
+		return err
+	}
+	defer cache.Close()
+	result, err := c.write(ctx, a, cache)
+	if err != nil {
+		return err
+	}
+	return a.answer(result.Root)
+}
+
+func (c *dirArg) write(ctx context.Context, a *app, cache *disk.Store) (worktree.Result, error) {
+	return worktree.Write(ctx, c.Dir, cache, a.worktreeOptions())
+}
+
+type writeTreePushCommand struct{ dirArg }
+
+// Run stores the directory, pushes it and prints its digest.
+func (c *writeTreePushCommand) Run(ctx context.Context, a *app) error {
+	cache, err := a.openCache()
+	if err != nil {
+		return err
+	}
+	defer cache.Close()
+	result, err := c.write(ctx, a, cache)
+	if err != nil {
+		return err
+	}
+	if err := a.push(ctx, cache, result.Root, int64(result.Entries)); err != nil {
+		return err
+	}
+	return a.answer(result.Root)
+}
