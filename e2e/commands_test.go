@@ -22,7 +22,7 @@ import (
 // commands are the words that stories use beside those of testscript.
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"server":     startServer,
-	"stop":       stopServer,
+	"halt":       stopServer,
 	"silence":    startSilence,
 	"capture":    capture,
 	"compare":    compare,
@@ -72,7 +72,7 @@ func startServer(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(name+"_HTTP", found["http"])
 }
 
-// stopServer: stop NAME sends SIGTERM and expects a clean end within seconds.
+// stopServer: halt NAME sends SIGTERM and expects a clean end within seconds.
 func stopServer(ts *testscript.TestScript, neg bool, args []string) {
 	value, ok := started.LoadAndDelete(serverKey{ts.MkAbs("."), args[0]})
 	if !ok {
@@ -82,7 +82,7 @@ func stopServer(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(server.Process.Signal(syscall.SIGTERM))
 	kill := time.AfterFunc(15*time.Second, func() { server.Process.Kill() })
 	defer kill.Stop()
-	if err := server.Wait(); err != nil && server.ProcessState.ExitCode() != 128+int(syscall.SIGTERM) {
+	if err := server.Wait(); err != nil {
 		ts.Fatalf("server %s ended with %v", args[0], err)
 	}
 }
@@ -131,7 +131,7 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 		if time.Now().After(deadline) {
 			ts.Fatalf("still %v: %s", err, strings.Join(args, " "))
 		}
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(200 * time.Millisecond)
 	}
 }
 

@@ -12,6 +12,9 @@ import (
 
 const module = "github.com/fstree/fstree/"
 
+// wire is what both ends of a wire share.
+const wire = "remote/internal/wire"
+
 // allowed is the import table of docs/architecture.md: which packages of ours,
 // and which of the libraries that a package stands for, a package may import.
 var allowed = map[string][]string{
@@ -26,10 +29,11 @@ var allowed = map[string][]string{
 	"fs/mount":         {"cas", "cas/tree", "go-fuse"},
 	"proto":            {"grpc"},
 	"remote":           {"cas", "remote/grpc", "remote/http"},
-	"remote/grpc":      {"cas", "proto", "grpc"},
-	"remote/http":      {"cas"},
+	"remote/grpc":      {"cas", "proto", "grpc", wire},
+	"remote/http":      {"cas", wire},
 	"remote/transfer":  {"cas", "cas/tree"},
-	"remote/server":    {"cas", "cas/tree", "proto", "grpc"},
+	"remote/server":    {"cas", "cas/tree", "proto", "grpc", wire},
+	wire:               {"cas"},
 	"cmd/fstree":       {"*"},
 	"e2e":              {},
 	"scripts/genproto": {},

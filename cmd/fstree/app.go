@@ -20,7 +20,7 @@ import (
 // app is the command line: the options that all commands share, and the
 // commands. Its methods are what commands need to do their work.
 type app struct {
-	Cache          string           `short:"c" env:"FSTREE_CACHE" default:"~/.cache/fstree" type:"path" placeholder:"DIR" help:"Directory of the local cache (${default})."`
+	Cache          string           `short:"c" env:"FSTREE_CACHE" default:"${home}/.cache/fstree" type:"path" placeholder:"DIR" help:"Directory of the local cache (~/.cache/fstree)."`
 	CacheSize      byteSize         `env:"FSTREE_CACHE_SIZE" default:"10GiB" placeholder:"SIZE" help:"Bytes to keep in the cache, for example 500MB or 10GiB; 0 keeps everything (${default})."`
 	CacheRetention seconds          `env:"FSTREE_CACHE_RETENTION" default:"3600" placeholder:"SECONDS" help:"Keep objects that were used within this time (${default})."`
 	Ignore         string           `short:"i" env:"FSTREE_IGNORE" default:".fstreeignore" placeholder:"FILE" help:"File with ignore rules, in .gitignore syntax, relative to the directory (${default})."`
@@ -75,7 +75,7 @@ func (a *app) threads() int {
 }
 
 func (a *app) worktreeOptions() worktree.Options {
-	return worktree.Options{Ignore: a.Ignore, Index: a.Index, Threads: a.threads(), Observer: a.worktreeObserver()}
+	return worktree.Options{Ignore: a.Ignore, Index: a.Index, Threads: a.threads(), Observer: worktreeEvents{a}}
 }
 
 func (a *app) transferOptions(observer transfer.Observer) transfer.Options {

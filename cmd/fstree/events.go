@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/fstree/fstree/cas"
+	"github.com/fstree/fstree/fs/worktree"
 )
 
 // event is one line of --json. The types and fields are those that callers of
@@ -46,6 +47,28 @@ func (a *app) warn(message string) {
 	eventLock.Lock()
 	defer eventLock.Unlock()
 	fmt.Fprintln(a.stderr, "warning: "+oneLine(message))
+}
+
+// worktreeEvents are what --json says of a worktree; without --json only
+// warnings are heard.
+type worktreeEvents struct{ *app }
+
+var worktreeEventTypes = map[worktree.Kind]string{
+	worktree.IndexLoaded:    "index::load",
+	worktree.IndexRefreshed: "index::refresh",
+	worktree.IndexSaved:     "index::save",
+	worktree.Added:          "cache::add",
+	worktree.CheckedOut:     "index::checkout",
+}
+
+func (w worktreeEvents) Observe(e worktree.Event) {
+	if e.Kind == worktree.Warning {
+		w.warn(e.Message)
+		return
+	}
+	if kind, told := worktreeEventTypes[e.Kind]; told {
+		w.emit(event{Type: kind, Path: e.Path})
+	}
 }
 
 // pushEvents and pullEvents are what --json says of a transfer.

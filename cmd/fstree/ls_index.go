@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 
+	"github.com/fstree/fstree/cas/tree"
 	"github.com/fstree/fstree/fs/worktree"
 )
 
@@ -20,7 +21,8 @@ func (c *lsIndexCommand) Run(a *app) error {
 	}
 	out := bufio.NewWriter(a.stdout)
 	for _, e := range entries {
-		fmt.Fprintf(out, "%-*s %s %s %s\n", digestColumns, e.Digest, e.Mode(), e.ModTime.UTC().Format(indexTime), e.Path+arrow(e.Target))
+		mode := tree.Entry{Type: e.Type, Perm: e.Perm}.Mode()
+		fmt.Fprintf(out, "%-*s %s %s %s\n", digestColumns, e.Digest, mode, e.Mtime.UTC().Format(indexTime), e.Path+arrow(e.Target))
 	}
 	return out.Flush()
 }

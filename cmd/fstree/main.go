@@ -68,12 +68,21 @@ func newParser(a *app) (*kong.Kong, error) {
 	return kong.New(a,
 		kong.Name("fstree"),
 		kong.Description("Share directory trees by content digest, and use them before they are downloaded."),
-		kong.Vars{"version": versionText()},
+		kong.Vars{"version": versionText(), "home": home()},
 		kong.Writers(a.stdout, a.stderr),
 		kong.Exit(func(code int) { panic(earlyExit(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.ShortUsageOnError(),
 	)
+}
+
+// home is the user's home directory: $HOME, else what the system says, which
+// is what the option parser makes of "~".
+func home() string {
+	if dir, err := os.UserHomeDir(); err == nil {
+		return dir
+	}
+	return "~"
 }
 
 // signalError is the cause of a context that a signal ended.

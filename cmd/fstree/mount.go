@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/fstree/fstree/cas/cached"
 	"github.com/fstree/fstree/fs/mount"
@@ -60,9 +62,10 @@ func (c *mountCommand) serve(ctx context.Context, a *app, log *slog.Logger, read
 	if err != nil {
 		return err
 	}
-	server, err := mount.Mount(c.Dir, root, source, mount.Options{
+	server, err := mount.Mount(ctx, c.Dir, root, source, mount.Options{
 		FsName:     "fstree:" + c.Tree,
 		AllowOther: c.AllowOther,
+		Timeout:    a.Timeout,
 		Log:        log,
 		Debug:      c.Debug,
 	})
@@ -71,16 +74,31 @@ func (c *mountCommand) serve(ctx context.Context, a *app, log *slog.Logger, read
 	}
 	log.Info("mounted", "tree", root, "dir", c.Dir, "remote", a.Remote)
 	ready()
-	stopUnmounting := context.AfterFunc(ctx, func() {
-		if err := server.Unmount(); err != nil {
-			log.Error("unmount", "dir", c.Dir, "error", err)
-		}
-	})
-	defer stopUnmounting()
+	stop := context.AfterFunc(ctx, func() { unmount(server, c.Dir, log) })
+	defer stop()
 	err = server.Wait()
 	objects, bytes := source.Fetched()
 	log.Info("unmounted", "dir", c.Dir, "fetched_objects", objects, "fetched_bytes", bytes)
 	return err
+}
+
+// unmountTime is how long the users of a mount have to leave it when a signal
+// ends its process.
+const unmountTime = 3 * time.Second
+
+// unmount ends a mount whose process was told to stop. A busy one is taken out
+// of the way: its users get errors, rather than a directory that hangs.
+func unmount(server *mount.Server, dir string, log *slog.Logger) {
+	ctx, cancel := context.WithTimeout(context.Background(), unmountTime)
+	defer cancel()
+	err := server.Unmount(ctx)
+	if err != nil {
+		log.Warn("the mount is in use and goes away all the same", "dir", dir, "cause", err)
+		err = mount.Unmount(ctx, dir, true)
+	}
+	if err != nil {
+		log.Error("unmount", "dir", dir, "error", err)
+	}
 }
 
 type umountCommand struct {
@@ -89,6 +107,10 @@ type umountCommand struct {
 }
 
 // Run ends the mount.
-func (c *umountCommand) Run() error {
-	return mount.Unmount(c.Dir, c.Lazy)
+func (c *umountCommand) Run(ctx context.Context) error {
+	err := mount.Unmount(ctx, c.Dir, c.Lazy)
+	if errors.Is(err, mount.ErrBusy) {
+		return hint(err, "end what uses it, or take it away with \"fstree umount --lazy\"")
+	}
+	return err
 }

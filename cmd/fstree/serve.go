@@ -18,7 +18,7 @@ import (
 )
 
 type serveCommand struct {
-	Path       string   `short:"p" env:"FSTREE_PATH" default:"~/.local/share/fstree" placeholder:"DIR" help:"Directory of the objects, or 'memory' (${default})."`
+	Path       string   `short:"p" env:"FSTREE_PATH" default:"${home}/.local/share/fstree" placeholder:"DIR" help:"Directory of the objects, or 'memory' (~/.local/share/fstree)."`
 	ListenGRPC []string `name:"listen-grpc" env:"FSTREE_LISTEN_GRPC" placeholder:"HOST:PORT" help:"Where to serve gRPC; default is localhost:9090, with --insecure port 9090 of all interfaces."`
 	ListenHTTP []string `name:"listen-http" env:"FSTREE_LISTEN_HTTP" placeholder:"HOST:PORT" help:"Where to serve HTTP; default is localhost:8080, with --insecure port 8080 of all interfaces."`
 	Insecure   bool     `help:"Serve without TLS to other machines as well."`
@@ -62,13 +62,12 @@ func (c *serveCommand) serve(ctx context.Context, s *server.Server, grpcListener
 		bounded, cancel := context.WithTimeout(context.Background(), shutdownTime)
 		defer cancel()
 		s.Shutdown(bounded)
-		return context.Cause(groupCtx)
+		return nil
 	})
-	err := group.Wait()
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
+	if err := group.Wait(); ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil // told to end, and it did
 }
 
 // open returns the store behind the server.
