@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -17,6 +16,9 @@ import (
 // binaryVariable names the binary under test, for the run as an ordinary user,
 // who may not build one.
 const binaryVariable = "FSTREE_TEST_BINARY"
+
+// sourceVariable names the real input: the Go toolchain's source tree.
+const sourceVariable = "FSTREE_TEST_SOURCE"
 
 func TestMain(m *testing.M) {
 	os.Exit(prepare(m.Run))
@@ -44,6 +46,12 @@ func prepare(tests func() int) int {
 		fmt.Fprintln(os.Stderr, "build:", err)
 		return 1
 	}
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "go env:", err)
+		return 1
+	}
+	os.Setenv(sourceVariable, filepath.Join(strings.TrimSpace(string(root)), "src"))
 	os.Chmod(dir, 0o755)
 	os.Setenv(binaryVariable, binary)
 	return tests()
@@ -81,7 +89,7 @@ func setup(env *testscript.Env) error {
 	}
 	env.Setenv("HOME", home)
 	env.Setenv("PATH", filepath.Dir(binary)+":"+os.Getenv("PATH")+":/usr/sbin:/sbin")
-	env.Setenv("GOSRC", filepath.Join(runtime.GOROOT(), "src"))
+	env.Setenv("GOSRC", os.Getenv(sourceVariable))
 	// A story that forgets to name its remote must not find anybody's server.
 	env.Setenv("FSTREE_REMOTE", "jolt://127.0.0.1:1")
 	env.Values[workDirKey{}] = env.WorkDir
