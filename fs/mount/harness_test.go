@@ -140,6 +140,20 @@ func (m *mounted) report() (r report) {
 	return r
 }
 
+// expectLog waits for words in the child's log.
+func (m *mounted) expectLog(words ...string) {
+	m.t.Helper()
+	eventually(m.t, func() error {
+		log := m.log.String()
+		for _, word := range words {
+			if !strings.Contains(log, word) {
+				return fmt.Errorf("%q is not in the log:\n%s", word, log)
+			}
+		}
+		return nil
+	})
+}
+
 func (m *mounted) path(names ...string) string {
 	return filepath.Join(append([]string{m.dir}, names...)...)
 }

@@ -3,6 +3,7 @@ package mount
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/fstree/fstree/cas"
@@ -37,7 +38,7 @@ func (fs *fileSystem) tree(c caller, d cas.Digest) (*tree.Tree, error) {
 func (fs *fileSystem) readTree(ctx context.Context, d cas.Digest) (*tree.Tree, int64, error) {
 	t, err := tree.Read(ctx, fs.source, d)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, named(d, err)
 	}
 	fs.stats.trees.Add(1)
 	weight := int64(entryWeight)
@@ -45,6 +46,15 @@ func (fs *fileSystem) readTree(ctx context.Context, d cas.Digest) (*tree.Tree, i
 		weight += int64(entryWeight + len(e.Name) + len(e.Target))
 	}
 	return t, weight, nil
+}
+
+// named makes sure that an error of ours tells which object it is about; those
+// of stores do.
+func named(d cas.Digest, err error) error {
+	if errors.Is(err, errTimeout) {
+		return fmt.Errorf("object %s: %w", d, err)
+	}
+	return err
 }
 
 // within returns a context for work that the mount does on its own behalf.

