@@ -35,11 +35,11 @@ func (fs *fileSystem) caller(cancel <-chan struct{}, h *fuse.InHeader) caller {
 }
 
 // wait returns when done is closed, or with errInterrupted when the caller is
-// being killed. The kernel reports the first signal only, and any signal: a Go
+// to end. The kernel reports the first signal only, and any signal: a Go
 // program under load gets several a second for its scheduler, and must not see
-// EINTR from a file for that. So a signal is merely a reason to look whether
-// the caller is about to die. The bound of the wait is that of the load behind
-// done.
+// EINTR from a file for that. So an interrupt is merely a reason to look at the
+// signals that wait for the caller. The bound of the wait is that of the load
+// behind done.
 func (c caller) wait(done <-chan struct{}) error {
 	select {
 	case <-done:
@@ -49,7 +49,7 @@ func (c caller) wait(done <-chan struct{}) error {
 	poll := time.NewTicker(interruptPoll)
 	defer poll.Stop()
 	for deadline := time.Now().Add(interruptGrace); ; {
-		if c.ended() || c.dying(deadline) {
+		if c.ended() || c.toEnd(deadline) {
 			return errInterrupted
 		}
 		select {
@@ -60,7 +60,7 @@ func (c caller) wait(done <-chan struct{}) error {
 	}
 }
 
-func (c caller) dying(deadline time.Time) bool {
+func (c caller) toEnd(deadline time.Time) bool {
 	if c.thread == 0 {
 		return time.Now().After(deadline)
 	}
@@ -71,25 +71,35 @@ func (c caller) dying(deadline time.Time) bool {
 	if err != nil {
 		return time.Now().After(deadline)
 	}
-	return killPending(status)
+	return endPending(status)
 }
 
-// killPending reads a /proc/PID/status. Whatever signal ends a process, the
-// kernel marks each of its threads with a pending SIGKILL.
-func killPending(status []byte) bool {
-	const kill = 1 << (syscall.SIGKILL - 1)
+// endPending reads a /proc/PID/status and tells whether a signal that asks the
+// thread to end waits for it. Whatever signal ends a process by default, the
+// kernel turns into a SIGKILL for each of its threads. A handler on the other
+// hand can't run before the call on the mount returns.
+func endPending(status []byte) bool {
+	var thread, process, blocked uint64
 	for line := range bytes.Lines(status) {
 		field, value, _ := bytes.Cut(line, []byte(":"))
-		if name := string(field); name != "SigPnd" && name != "ShdPnd" {
+		mask, err := strconv.ParseUint(string(bytes.TrimSpace(value)), 16, 64)
+		if err != nil {
 			continue
 		}
-		mask, err := strconv.ParseUint(string(bytes.TrimSpace(value)), 16, 64)
-		if err == nil && mask&kill != 0 {
-			return true
+		switch string(field) {
+		case "SigPnd":
+			thread = mask
+		case "ShdPnd":
+			process = mask
+		case "SigBlk":
+			blocked = mask
 		}
 	}
-	return false
+	return (thread|process)&^blocked&endSignals != 0
 }
+
+const endSignals = 1<<(syscall.SIGKILL-1) | 1<<(syscall.SIGTERM-1) | 1<<(syscall.SIGINT-1) |
+	1<<(syscall.SIGHUP-1) | 1<<(syscall.SIGQUIT-1)
 
 // patience makes a wait that gives up after d with errImpatient.
 func (c caller) patience(d time.Duration) func(<-chan struct{}) error {
