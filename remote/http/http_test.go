@@ -229,7 +229,7 @@ func TestRedirectsAreFollowed(t *testing.T) {
 }
 
 func TestRedirectsInACircleEnd(t *testing.T) {
-	base := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, 307) })
+	base := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect) })
 	s := open(t, base)
 	for name, call := range calls(s) {
 		if err := call(t.Context()); err == nil || !strings.Contains(err.Error(), "10 redirects") {
