@@ -36,7 +36,7 @@ func (c *checkoutCommand) Run(ctx context.Context, a *app) error {
 func (c *target) checkout(ctx context.Context, a *app, cache *disk.Store, root cas.Digest) error {
 	options := worktree.CheckoutOptions{Options: a.worktreeOptions()}
 	if _, err := worktree.Checkout(ctx, c.Dir, root, cache, options); err != nil {
-		return incomplete(err, c.Tree)
+		return incomplete(c.locate(err), c.Tree)
 	}
 	return a.answer(root)
 }

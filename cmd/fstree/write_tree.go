@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"github.com/fstree/fstree/cas/disk"
 	"github.com/fstree/fstree/fs/worktree"
@@ -29,7 +31,17 @@ func (c *writeTreeCommand) Run(ctx context.Context, a *app) error {
 }
 
 func (c *dirArg) write(ctx context.Context, a *app, cache *disk.Store) (worktree.Result, error) {
-	return worktree.Write(ctx, c.Dir, cache, a.worktreeOptions())
+	result, err := worktree.Write(ctx, c.Dir, cache, a.worktreeOptions())
+	return result, c.locate(err)
+}
+
+// locate says which directory the paths in an error are relative to.
+func (c *dirArg) locate(err error) error {
+	var entries *worktree.EntryErrors
+	if errors.As(err, &entries) {
+		return fmt.Errorf("in %s: %w", c.Dir, err)
+	}
+	return err
 }
 
 type writeTreePushCommand struct{ dirArg }
