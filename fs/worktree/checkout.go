@@ -115,7 +115,7 @@ type checkout struct {
 	temps  atomic.Int64
 	crew   crew
 
-	writable func() error            // whether the root can be changed; asked before the first change
+	writable func() error                    // whether the root can be changed; asked before the first change
 	ignore   func() (*ignore.Matcher, error) // the rules of the tree
 
 	entries, written, removed, bytes atomic.Int64
