@@ -155,12 +155,17 @@ func TestAnySequenceOfTreesIsCheckedOutExactly(t *testing.T) {
 
 func (m *model) expect(root cas.Digest, dir string, opt worktree.CheckoutOptions, what string) {
 	m.t.Helper()
+	expectTree(m.t, m.store, root, dir)
 	again, err := worktree.Checkout(m.t.Context(), dir, root, m.store, opt)
-	if err != nil || again.Written != 0 || again.Removed != 0 {
+	if err != nil || again.Removed != 0 {
 		m.t.Fatalf("%s: once more: %+v, %v", what, again, err)
 	}
+	// A user has no other way to be sure of a file that he can't read than to
+	// write it again, and can't store it.
 	if os.Geteuid() == 0 {
-		expectTree(m.t, m.store, root, dir)
+		if again.Written != 0 {
+			m.t.Fatalf("%s: once more: %+v", what, again)
+		}
 		got, err := worktree.Write(m.t.Context(), dir, m.store, worktree.Options{})
 		if err != nil || got.Root != root {
 			m.t.Fatalf("%s: written as %s, %v; want %s", what, got.Root, err, root)
