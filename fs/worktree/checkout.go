@@ -82,9 +82,12 @@ func Checkout(ctx context.Context, dir string, root cas.Digest, store cas.Getter
 	opt.Options = opt.withDefaults()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	c := &checkout{ctx: ctx, cancel: cancel, store: store, opt: opt, index: loadIndex(dir, opt.Options), temp: ".fstree-" + rand.Text()[:10]}
+	c := &checkout{
+		ctx: ctx, cancel: cancel, store: store, opt: opt, temp: ".fstree-" + rand.Text()[:10],
+		index: loadIndex(dir, opt.Options), own: ownOf(dir, opt.Options),
+	}
 	c.ignore = sync.OnceValues(func() (*ignore.Matcher, error) { return c.treeIgnore(root) })
-	if err := c.preflight(root); err != nil {
+	if err := c.preflight(dir, root); err != nil {
 		return Summary{}, err
 	}
 	top, err := c.openTarget(dir, root)
@@ -111,11 +114,12 @@ type checkout struct {
 	store  cas.Getter
 	opt    CheckoutOptions
 	index  *index
+	own    own
 	temp   string // how the names of this run's temporary files begin
 	temps  atomic.Int64
 	crew   crew
 
-	writable func() error            // whether the root can be changed; asked before the first change
+	writable func() error                    // whether the root can be changed; asked before the first change
 	ignore   func() (*ignore.Matcher, error) // the rules of the tree
 
 	entries, written, removed, bytes atomic.Int64

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/tree"
@@ -68,6 +69,29 @@ func indexPath(dir string, opt Options) string {
 		return opt.Index
 	}
 	return filepath.Join(dir, opt.Index)
+}
+
+// own is what belongs to the workspace itself: entries named .fstree, and an
+// index that stands elsewhere below the root.
+type own struct{ dir, name string }
+
+func ownOf(dir string, opt Options) own {
+	root, err := filepath.Abs(dir)
+	if err != nil {
+		return own{}
+	}
+	path, err := filepath.Rel(root, indexPath(root, opt))
+	if err != nil || !filepath.IsLocal(path) {
+		return own{}
+	}
+	parent, name := filepath.Split(path)
+	return own{strings.TrimSuffix(parent, "/"), name}
+}
+
+// has tells whether the entry name of dir, relative to the root, is the
+// workspace's own.
+func (o own) has(dir string, name []byte) bool {
+	return string(name) == private || string(name) == o.name && dir == o.dir
 }
 
 // loadIndex returns the index of dir. One that is absent, foreign or damaged

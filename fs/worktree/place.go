@@ -2,6 +2,7 @@ package worktree
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"slices"
 	"sync"
@@ -51,7 +52,7 @@ func (c *checkout) compare(p *place) error {
 	if err := c.enter(p); err != nil {
 		return err
 	}
-	found, err := c.survey(p)
+	found, _, err := c.survey(p)
 	if err != nil {
 		return err
 	}
@@ -156,15 +157,19 @@ func (c *checkout) loosen(p *place) error {
 	return unix.Fchmod(p.fd, uint32(p.now.mode)&0o7777|0o700)
 }
 
-// survey returns what is in p, compared with the index.
-func (c *checkout) survey(p *place) ([]item, error) {
+// survey returns what is in p, compared with the index, and whether there is
+// something of the workspace's own as well.
+func (c *checkout) survey(p *place) (found []item, own bool, err error) {
 	if p.fresh {
-		return nil, nil
+		return nil, false, nil
 	}
-	var found []item
 	var failed error
-	err := list(p.fd, func(name cname, kind uint8) {
-		if failed != nil || string(name.bytes()) == private {
+	err = list(p.fd, func(name cname, kind uint8) {
+		if c.own.has(p.path, name.bytes()) {
+			own = true
+			return
+		}
+		if failed != nil {
 			return
 		}
 		it := item{place: -1, changed: true}
@@ -187,7 +192,7 @@ func (c *checkout) survey(p *place) ([]item, error) {
 	if err == nil {
 		err = failed
 	}
-	return found, err
+	return found, own, err
 }
 
 // recognise compares it with what the index knows.
@@ -282,6 +287,9 @@ func (c *checkout) merge(p *place, t *tree.Tree, found []item) ([]job, error) {
 				return nil, err
 			}
 			found = found[1:]
+		}
+		if c.own.has(p.path, []byte(e.Name)) {
+			return nil, &EntryError{join(p.path, []byte(e.Name)), errors.New("the index stands where the tree has an entry")}
 		}
 		out := &p.items[i]
 		if there != nil && there.is(e) {

@@ -16,15 +16,20 @@ import (
 // preflight looks at all trees that the index does not know, before anything
 // is touched: they must be there, and the directory must be able to hold them.
 type preflight struct {
-	c    *checkout
-	crew crew
+	c      *checkout
+	crew   crew
+	limits limits
 
 	mu   sync.Mutex
 	seen map[cas.Digest]struct{}
 }
 
-func (c *checkout) preflight(root cas.Digest) error {
-	f := &preflight{c: c, seen: map[cas.Digest]struct{}{}}
+func (c *checkout) preflight(dir string, root cas.Digest) error {
+	limits, err := limitsAt(dir)
+	if err != nil {
+		return err
+	}
+	f := &preflight{c: c, limits: limits, seen: map[cas.Digest]struct{}{}}
 	if top := c.index.top(); top != nil {
 		f.markKnown(top)
 	}
@@ -65,19 +70,17 @@ func (f *preflight) check(d cas.Digest, path string) {
 		f.c.fail(path, err)
 		return
 	}
+	if name, err := f.limits.check(t); err != nil {
+		f.c.fail(join(path, []byte(name)), err)
+		return
+	}
 	for e := range t.All() {
 		below := join(path, []byte(e.Name))
-		if e.Name == private {
-			f.c.fail(below, errPrivate)
-			return
-		}
 		if e.Type == tree.Dir && f.isNew(e.Digest) {
 			f.crew.add(func() { f.check(e.Digest, below) })
 		}
 	}
 }
-
-var errPrivate = fmt.Errorf("the tree has an entry named %s, which is the workspace's own", private)
 
 // treeIgnore returns the rules that the tree itself holds, nil if none.
 func (c *checkout) treeIgnore(root cas.Digest) (*ignore.Matcher, error) {

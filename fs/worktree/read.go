@@ -3,8 +3,7 @@ package worktree
 import (
 	"context"
 	"errors"
-	"io/fs"
-	"os"
+	"io"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -59,9 +58,7 @@ func (w *writer) addOnce(d *dirNode, it *item) (held bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	path := join(d.path, it.name)
-	f := os.NewFile(uintptr(fd), path)
-	defer f.Close()
+	defer unix.Close(fd)
 	start := tick()
 	before, err := statOf(fd)
 	if err != nil {
@@ -70,9 +67,14 @@ func (w *writer) addOnce(d *dirNode, it *item) (held bool, err error) {
 	if before.kind() != tree.File {
 		return false, errNoLongerFile
 	}
-	digest, size, err := w.store.Add(w.ctx, f)
+	f := source{readFD: readFD{w.ctx, fd}}
+	digest, size, err := w.store.Add(w.ctx, &f)
+	if f.err != nil {
+		return false, f.err
+	}
 	if err != nil {
-		return false, w.blame(f, err)
+		w.cancel(&EntryError{join(d.path, it.name), err})
+		return false, err
 	}
 	after, err := statOf(fd)
 	if err != nil {
@@ -85,17 +87,22 @@ func (w *writer) addOnce(d *dirNode, it *item) (held bool, err error) {
 	if !after.settled(start) {
 		it.stat.ctime = 0
 	}
-	w.wasAdded(path, digest, size)
+	w.wasAdded(join(d.path, it.name), digest, size)
 	return true, nil
 }
 
-// blame tells a file that can't be read, which is one failure among others,
-// from a store that can't keep it, which ends everything.
-func (w *writer) blame(f *os.File, err error) error {
-	var failed *fs.PathError
-	if errors.As(err, &failed) && failed.Path == f.Name() {
-		return failed.Err
+// source is a file on its way into a store. It remembers why it could not be
+// read: that is one failure among others, where a store that can't keep what
+// it gets ends everything.
+type source struct {
+	readFD
+	err error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.readFD.Read(p)
+	if err != nil && err != io.EOF {
+		s.err = err
 	}
-	w.cancel(&EntryError{f.Name(), err})
-	return err
+	return n, err
 }

@@ -1,7 +1,6 @@
 package worktree
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -60,7 +59,7 @@ func (c *checkout) clearWay(p *place, it *item) error {
 	r := remover{c: c}
 	kept, err := r.remove(p.fd, it, path, p.known)
 	if err == nil && kept {
-		err = fmt.Errorf("a directory is in the way that holds a %s of its own", private)
+		err = fmt.Errorf("a directory is in the way that holds %s or the index", private)
 	}
 	return err
 }
@@ -106,13 +105,7 @@ func (r *remover) empty(dir int, it *item, path string, known block) (kept bool,
 		return false, &EntryError{path, err}
 	}
 	defer unix.Close(fd)
-	// survey leaves out what is private, so that is looked for by itself.
-	if _, err := statAt(fd, cname(private+"\x00")); err == nil {
-		kept = true
-	} else if !errors.Is(err, unix.ENOENT) {
-		return false, &EntryError{path, err}
-	}
-	found, err := r.c.survey(&place{fd: fd, path: path, known: known})
+	found, kept, err := r.c.survey(&place{fd: fd, path: path, known: known})
 	if err != nil {
 		return false, err
 	}

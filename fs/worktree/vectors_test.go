@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -99,6 +101,7 @@ func (e vectorEntry) content(t *testing.T) string {
 func (v vector) make(t *testing.T, dir string) {
 	t.Helper()
 	must(t, os.Mkdir(dir, 0o755))
+	t.Cleanup(func() { loosenAll(dir) })
 	for _, e := range v.Entries {
 		e.make(t, dir, filepath.Join(dir, unhex(t, e.PathHex, e.Path)))
 	}
@@ -143,6 +146,14 @@ func (e vectorEntry) make(t *testing.T, root, path string) {
 	}
 }
 
+// unreadable tells whether a user's Write failed as it must: the vector holds
+// files that only root can read.
+func (v vector) unreadable(err error) bool {
+	var failed *worktree.EntryErrors
+	return v.Name == "modes-file" && os.Geteuid() != 0 && errors.As(err, &failed) && len(failed.Errors) == 2 &&
+		failed.Errors[0].Path == "m0000" && failed.Errors[1].Path == "m0100" && errors.Is(err, fs.ErrPermission)
+}
+
 func TestVectorsGiveTheirDigests(t *testing.T) {
 	for _, v := range readVectors(t) {
 		t.Run(v.Name, func(t *testing.T) {
@@ -150,9 +161,10 @@ func TestVectorsGiveTheirDigests(t *testing.T) {
 			v.make(t, dir)
 			store := &memory.Store{}
 			result, err := worktree.Write(t.Context(), dir, store, worktree.Options{})
-			if err != nil {
-				t.Fatal(err)
+			if v.unreadable(err) {
+				return
 			}
+			must(t, err)
 			if result.Root != v.Root {
 				t.Errorf("root is %s, want %s", result.Root, v.Root)
 			}
@@ -199,10 +211,12 @@ func TestVectorsAreReproducedByCheckout(t *testing.T) {
 			source := filepath.Join(t.TempDir(), "source")
 			v.make(t, source)
 			store := &memory.Store{}
-			must2(t)(worktree.Write(t.Context(), source, store, worktree.Options{}))
-
+			if _, err := worktree.Write(t.Context(), source, store, worktree.Options{}); v.unreadable(err) {
+				return
+			}
 			target := filepath.Join(t.TempDir(), "deep", "target")
 			opt := worktree.CheckoutOptions{}
+			t.Cleanup(func() { loosenAll(target) })
 			if _, err := worktree.Checkout(t.Context(), target, v.Root, store, opt); err != nil {
 				t.Fatal(err)
 			}
@@ -221,6 +235,7 @@ func expectTree(t *testing.T, store cas.Getter, d cas.Digest, dir string) {
 	t.Helper()
 	want, err := tree.Read(t.Context(), store, d)
 	must(t, err)
+	defer openUp(t, dir)()
 	names, err := os.ReadDir(dir)
 	must(t, err)
 	names = slices.DeleteFunc(names, func(e os.DirEntry) bool { return e.Name() == ".fstree" })
@@ -247,8 +262,10 @@ func expectTree(t *testing.T, store cas.Getter, d cas.Digest, dir string) {
 				t.Errorf("%s leads to %q, %v; want %q", path, target, err, e.Target)
 			}
 		case tree.File:
+			closeAgain := openUp(t, path)
 			data, err := os.ReadFile(path)
 			must(t, err)
+			closeAgain()
 			content, err := cas.ReadAll(t.Context(), store, e.Digest, 1<<30)
 			must(t, err)
 			if !bytes.Equal(data, content) {
@@ -256,6 +273,18 @@ func expectTree(t *testing.T, store cas.Getter, d cas.Digest, dir string) {
 			}
 		}
 	}
+}
+
+// openUp lets the user look at path, until the returned function is called.
+func openUp(t *testing.T, path string) func() {
+	t.Helper()
+	info, err := os.Lstat(path)
+	must(t, err)
+	if os.Geteuid() == 0 || info.Mode()&0o500 == 0o500 {
+		return func() {}
+	}
+	must(t, os.Chmod(path, 0o700))
+	return func() { must(t, os.Chmod(path, info.Mode())) }
 }
 
 func must(t testing.TB, err error) {

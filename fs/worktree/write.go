@@ -44,7 +44,7 @@ func Write(ctx context.Context, dir string, store Store, opt Options) (Result, e
 	defer unix.Close(fd)
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	w := &writer{ctx: ctx, cancel: cancel, store: store, opt: opt, index: loadIndex(dir, opt)}
+	w := &writer{ctx: ctx, cancel: cancel, store: store, opt: opt, index: loadIndex(dir, opt), own: ownOf(dir, opt)}
 	if w.ignore, err = loadIgnore(fd, opt); err != nil {
 		return Result{}, fmt.Errorf("%s: %w", dir, err)
 	}
@@ -75,6 +75,7 @@ type writer struct {
 	opt    Options
 	ignore *ignore.Matcher
 	index  *index
+	own    own
 	lost   map[cas.Digest]struct{} // known objects that the store no longer holds
 	epoch  string
 	crew   crew
@@ -178,7 +179,7 @@ func (w *writer) meet(d *dirNode, name cname, kind uint8) {
 	if kind != unix.DT_REG && kind != unix.DT_DIR && kind != unix.DT_LNK && kind != unix.DT_UNKNOWN {
 		return
 	}
-	if string(name.bytes()) == private {
+	if w.own.has(d.path, name.bytes()) {
 		return
 	}
 	it := item{place: -1}
