@@ -25,9 +25,8 @@ const (
 	missingBatch = 1000
 )
 
-// stillWalking is how often a silent walk says that it goes on. Tests shorten
-// it.
-var stillWalking = 5 * time.Second
+// stillWalking is how often a silent walk says that it goes on.
+const stillWalking = 5 * time.Second
 
 var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 
