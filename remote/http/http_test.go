@@ -229,7 +229,9 @@ func TestRedirectsAreFollowed(t *testing.T) {
 }
 
 func TestRedirectsInACircleEnd(t *testing.T) {
-	base := serve(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect) })
+	base := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, r.URL.Path, http.StatusTemporaryRedirect)
+	})
 	s := open(t, base)
 	for name, call := range calls(s) {
 		if err := call(t.Context()); err == nil || !strings.Contains(err.Error(), "10 redirects") {
