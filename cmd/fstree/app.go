@@ -11,6 +11,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/dustin/go-humanize"
 
+	"github.com/fstree/fstree/cas/cached"
 	"github.com/fstree/fstree/cas/disk"
 	"github.com/fstree/fstree/fs/worktree"
 	"github.com/fstree/fstree/remote"
@@ -53,18 +54,40 @@ type app struct {
 // latency of a remote, so it does not depend on the number of cores.
 const parallelTransfers = 64
 
-// openCache opens the local store.
-func (a *app) openCache() (*disk.Store, error) {
-	return disk.Open(a.Cache, disk.Options{
-		Size:      int64(a.CacheSize),
-		Retention: time.Duration(a.CacheRetention),
-		Log:       slog.New(slog.DiscardHandler),
-	})
+// withCache lends the local store to do.
+func (a *app) withCache(do func(cache *disk.Store) error) error {
+	cache, err := disk.Open(a.Cache, a.diskOptions(slog.New(slog.DiscardHandler)))
+	if err != nil {
+		return err
+	}
+	defer cache.Close()
+	return do(cache)
 }
 
-// openRemote returns the remote. Nothing is connected before the first use.
-func (a *app) openRemote() (remote.Store, error) {
-	return remote.Open(a.Remote, remote.Options{Timeout: a.Timeout, Parallel: parallelTransfers})
+func (a *app) diskOptions(log *slog.Logger) disk.Options {
+	return disk.Options{Size: int64(a.CacheSize), Retention: time.Duration(a.CacheRetention), Log: log}
+}
+
+// withRemote lends the remote to do. Nothing is connected before the first use.
+func (a *app) withRemote(do func(far remote.Store) error) error {
+	far, err := remote.Open(a.Remote, remote.Options{Timeout: a.Timeout, Parallel: parallelTransfers})
+	if err != nil {
+		return err
+	}
+	defer far.Close()
+	return do(far)
+}
+
+// withReach lends a store to do that has all objects of the cache, and those of
+// the remote as well.
+func (a *app) withReach(do func(reach *cached.Store) error) error {
+	return a.withCache(func(cache *disk.Store) error {
+		return a.withRemote(func(far remote.Store) error {
+			reach := cached.New(cache, far)
+			defer reach.Close()
+			return do(reach)
+		})
+	})
 }
 
 func (a *app) threads() int {

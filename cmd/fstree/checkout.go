@@ -21,16 +21,13 @@ func (c *checkoutCommand) Run(ctx context.Context, a *app) error {
 	if _, err := c.path(); err != nil {
 		return err
 	}
-	cache, err := a.openCache()
-	if err != nil {
-		return err
-	}
-	defer cache.Close()
-	root, err := c.resolve(ctx, cache)
-	if err != nil {
-		return incomplete(err, c.Tree)
-	}
-	return c.checkout(ctx, a, cache, root)
+	return a.withCache(func(cache *disk.Store) error {
+		root, err := c.resolve(ctx, cache)
+		if err != nil {
+			return incomplete(err, c.Tree)
+		}
+		return c.checkout(ctx, a, cache, root)
+	})
 }
 
 func (c *target) checkout(ctx context.Context, a *app, cache *disk.Store, root cas.Digest) error {
@@ -48,14 +45,11 @@ func (c *pullCheckoutCommand) Run(ctx context.Context, a *app) error {
 	if _, err := c.path(); err != nil {
 		return err
 	}
-	cache, err := a.openCache()
-	if err != nil {
-		return err
-	}
-	defer cache.Close()
-	root, err := a.pull(ctx, cache, &c.treeArg)
-	if err != nil {
-		return err
-	}
-	return c.checkout(ctx, a, cache, root)
+	return a.withCache(func(cache *disk.Store) error {
+		root, err := a.pull(ctx, cache, &c.treeArg)
+		if err != nil {
+			return err
+		}
+		return c.checkout(ctx, a, cache, root)
+	})
 }

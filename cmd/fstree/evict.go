@@ -5,21 +5,20 @@ import (
 	"fmt"
 
 	"github.com/dustin/go-humanize"
+
+	"github.com/fstree/fstree/cas/disk"
 )
 
 type evictCommand struct{}
 
 // Run shrinks the cache to its size and tells what that removed.
 func (*evictCommand) Run(ctx context.Context, a *app) error {
-	cache, err := a.openCache()
-	if err != nil {
+	return a.withCache(func(cache *disk.Store) error {
+		objects, bytes, err := cache.Evict(ctx)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(a.stdout, "evicted %d objects, %s\n", objects, humanize.IBytes(uint64(bytes)))
 		return err
-	}
-	defer cache.Close()
-	objects, bytes, err := cache.Evict(ctx)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(a.stdout, "evicted %d objects, %s\n", objects, humanize.IBytes(uint64(bytes)))
-	return err
+	})
 }

@@ -22,30 +22,11 @@ func (c *lsTreeCommand) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	cache, err := a.openCache()
-	if err != nil {
-		return err
-	}
-	defer cache.Close()
-	far, err := a.openRemote()
-	if err != nil {
-		return err
-	}
-	defer far.Close()
-	reach := cached.New(cache, far)
-	defer reach.Close()
-
-	e, err := tree.Resolve(ctx, reach, path)
-	if err != nil {
-		return err
-	}
 	out := bufio.NewWriter(a.stdout)
-	l := lister{ctx: ctx, source: reach, out: out, recursive: c.Recursive, long: c.Long}
-	if e.Type == tree.Dir {
-		err = l.directory(e.Digest, "")
-	} else {
-		err = l.entries([]tree.Entry{e}, "")
-	}
+	err = a.withReach(func(reach *cached.Store) error {
+		l := lister{ctx: ctx, source: reach, out: out, recursive: c.Recursive, long: c.Long}
+		return l.path(path)
+	})
 	if flushErr := out.Flush(); err == nil {
 		err = flushErr
 	}
@@ -61,6 +42,17 @@ type lister struct {
 	out       *bufio.Writer
 	recursive bool
 	long      bool
+}
+
+func (l *lister) path(path tree.Path) error {
+	e, err := tree.Resolve(l.ctx, l.source, path)
+	if err != nil {
+		return err
+	}
+	if e.Type == tree.Dir {
+		return l.directory(e.Digest, "")
+	}
+	return l.entries([]tree.Entry{e}, "")
 }
 
 func (l *lister) directory(d cas.Digest, prefix string) error {

@@ -46,40 +46,30 @@ func (c *mountCommand) Run(ctx context.Context, a *app) error {
 
 // serve mounts the tree and answers until it is unmounted or ctx is done.
 func (c *mountCommand) serve(ctx context.Context, a *app, log *slog.Logger, ready func()) error {
-	cache, err := a.openCache()
-	if err != nil {
+	return a.withReach(func(source *cached.Store) error {
+		root, err := c.resolve(ctx, source)
+		if err != nil {
+			return err
+		}
+		server, err := mount.Mount(ctx, c.Dir, root, source, mount.Options{
+			FsName:     "fstree:" + c.Tree,
+			AllowOther: c.AllowOther,
+			Timeout:    a.Timeout,
+			Log:        log,
+			Debug:      c.Debug,
+		})
+		if err != nil {
+			return err
+		}
+		log.Info("mounted", "tree", root, "dir", c.Dir, "remote", a.Remote)
+		ready()
+		stop := context.AfterFunc(ctx, func() { unmount(server, c.Dir, log) })
+		defer stop()
+		err = server.Wait()
+		objects, bytes := source.Fetched()
+		log.Info("unmounted", "dir", c.Dir, "fetched_objects", objects, "fetched_bytes", bytes)
 		return err
-	}
-	defer cache.Close()
-	far, err := a.openRemote()
-	if err != nil {
-		return err
-	}
-	defer far.Close()
-	source := cached.New(cache, far)
-	defer source.Close()
-	root, err := c.resolve(ctx, source)
-	if err != nil {
-		return err
-	}
-	server, err := mount.Mount(ctx, c.Dir, root, source, mount.Options{
-		FsName:     "fstree:" + c.Tree,
-		AllowOther: c.AllowOther,
-		Timeout:    a.Timeout,
-		Log:        log,
-		Debug:      c.Debug,
 	})
-	if err != nil {
-		return err
-	}
-	log.Info("mounted", "tree", root, "dir", c.Dir, "remote", a.Remote)
-	ready()
-	stop := context.AfterFunc(ctx, func() { unmount(server, c.Dir, log) })
-	defer stop()
-	err = server.Wait()
-	objects, bytes := source.Fetched()
-	log.Info("unmounted", "dir", c.Dir, "fetched_objects", objects, "fetched_bytes", bytes)
-	return err
 }
 
 // unmountTime is how long the users of a mount have to leave it when a signal

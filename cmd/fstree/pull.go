@@ -6,6 +6,7 @@ import (
 	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/cached"
 	"github.com/fstree/fstree/cas/disk"
+	"github.com/fstree/fstree/remote"
 	"github.com/fstree/fstree/remote/transfer"
 )
 
@@ -16,31 +17,25 @@ func (c *pullCommand) Run(ctx context.Context, a *app) error {
 	if _, err := c.path(); err != nil {
 		return err
 	}
-	cache, err := a.openCache()
-	if err != nil {
-		return err
-	}
-	defer cache.Close()
-	root, err := a.pull(ctx, cache, &c.treeArg)
-	if err != nil {
-		return err
-	}
-	return a.answer(root)
+	return a.withCache(func(cache *disk.Store) error {
+		root, err := a.pull(ctx, cache, &c.treeArg)
+		if err != nil {
+			return err
+		}
+		return a.answer(root)
+	})
 }
 
 // pull fetches what the cache lacks of the tree, and returns its digest.
-func (a *app) pull(ctx context.Context, cache *disk.Store, t *treeArg) (cas.Digest, error) {
-	far, err := a.openRemote()
-	if err != nil {
-		return cas.Digest{}, err
-	}
-	defer far.Close()
-	reach := cached.New(cache, far)
-	defer reach.Close()
-	root, err := t.resolve(ctx, reach)
-	if err != nil {
-		return cas.Digest{}, err
-	}
-	a.emit(event{Type: "cache::pull", Path: root.String()})
-	return root, transfer.Pull(ctx, far, cache, root, a.transferOptions(pullEvents{a}))
+func (a *app) pull(ctx context.Context, cache *disk.Store, t *treeArg) (root cas.Digest, err error) {
+	err = a.withRemote(func(far remote.Store) error {
+		reach := cached.New(cache, far)
+		defer reach.Close()
+		if root, err = t.resolve(ctx, reach); err != nil {
+			return err
+		}
+		a.emit(event{Type: "cache::pull", Path: root.String()})
+		return transfer.Pull(ctx, far, cache, root, a.transferOptions(pullEvents{a}))
+	})
+	return root, err
 }

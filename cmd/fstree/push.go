@@ -7,6 +7,7 @@ import (
 	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/disk"
 	"github.com/fstree/fstree/cas/tree"
+	"github.com/fstree/fstree/remote"
 	"github.com/fstree/fstree/remote/transfer"
 )
 
@@ -46,36 +47,30 @@ type pushCommand struct{ treeArg }
 
 // Run pushes the tree and prints its digest.
 func (c *pushCommand) Run(ctx context.Context, a *app) error {
-	cache, err := a.openCache()
-	if err != nil {
-		return err
-	}
-	defer cache.Close()
-	root, err := c.resolve(ctx, cache)
-	if err != nil {
-		return incomplete(err, c.Tree)
-	}
-	entries := int64(-1)
-	if a.JSON {
-		if entries, err = countEntries(ctx, cache, root); err != nil {
+	return a.withCache(func(cache *disk.Store) error {
+		root, err := c.resolve(ctx, cache)
+		if err != nil {
 			return incomplete(err, c.Tree)
 		}
-	}
-	if err := a.push(ctx, cache, root, entries); err != nil {
-		return incomplete(err, c.Tree)
-	}
-	return a.answer(root)
+		entries := int64(-1)
+		if a.JSON {
+			if entries, err = countEntries(ctx, cache, root); err != nil {
+				return incomplete(err, c.Tree)
+			}
+		}
+		if err := a.push(ctx, cache, root, entries); err != nil {
+			return incomplete(err, c.Tree)
+		}
+		return a.answer(root)
+	})
 }
 
 // push sends the closure of root, which has so many entries.
 func (a *app) push(ctx context.Context, cache *disk.Store, root cas.Digest, entries int64) error {
-	far, err := a.openRemote()
-	if err != nil {
-		return err
-	}
-	defer far.Close()
-	a.emit(event{Type: "cache::push", Path: root.String(), Value: &entries})
-	return transfer.Push(ctx, cache, far, root, a.transferOptions(pushEvents{a}))
+	return a.withRemote(func(far remote.Store) error {
+		a.emit(event{Type: "cache::push", Path: root.String(), Value: &entries})
+		return transfer.Push(ctx, cache, far, root, a.transferOptions(pushEvents{a}))
+	})
 }
 
 // incomplete adds advice to the error of a command that found an object

@@ -75,7 +75,7 @@ func (c *serveCommand) open(a *app, log *slog.Logger) (cas.Store, func() error, 
 	if c.Path == "memory" {
 		return &memory.Store{}, func() error { return nil }, nil
 	}
-	store, err := disk.Open(c.Path, disk.Options{Size: int64(a.CacheSize), Retention: time.Duration(a.CacheRetention), Log: log})
+	store, err := disk.Open(c.Path, a.diskOptions(log))
 	if err != nil {
 		return nil, nil, err
 	}

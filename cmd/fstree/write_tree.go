@@ -18,16 +18,13 @@ type writeTreeCommand struct{ dirArg }
 
 // Run stores the directory and prints its digest.
 func (c *writeTreeCommand) Run(ctx context.Context, a *app) error {
-	cache, err := a.openCache()
-	if err != nil {
-		return err
-	}
-	defer cache.Close()
-	result, err := c.write(ctx, a, cache)
-	if err != nil {
-		return err
-	}
-	return a.answer(result.Root)
+	return a.withCache(func(cache *disk.Store) error {
+		result, err := c.write(ctx, a, cache)
+		if err != nil {
+			return err
+		}
+		return a.answer(result.Root)
+	})
 }
 
 func (c *dirArg) write(ctx context.Context, a *app, cache *disk.Store) (worktree.Result, error) {
@@ -48,17 +45,14 @@ type writeTreePushCommand struct{ dirArg }
 
 // Run stores the directory, pushes it and prints its digest.
 func (c *writeTreePushCommand) Run(ctx context.Context, a *app) error {
-	cache, err := a.openCache()
-	if err != nil {
-		return err
-	}
-	defer cache.Close()
-	result, err := c.write(ctx, a, cache)
-	if err != nil {
-		return err
-	}
-	if err := a.push(ctx, cache, result.Root, int64(result.Entries)); err != nil {
-		return err
-	}
-	return a.answer(result.Root)
+	return a.withCache(func(cache *disk.Store) error {
+		result, err := c.write(ctx, a, cache)
+		if err != nil {
+			return err
+		}
+		if err := a.push(ctx, cache, result.Root, int64(result.Entries)); err != nil {
+			return err
+		}
+		return a.answer(result.Root)
+	})
 }
