@@ -14,6 +14,7 @@ import (
 	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/memory"
 	"github.com/fstree/fstree/cas/tree"
+	"github.com/fstree/fstree/cas/tree/treetest"
 )
 
 type vector struct {
@@ -167,34 +168,11 @@ func TestMode(t *testing.T) {
 	}
 }
 
-// plant stores a tree and returns an entry for it.
-func plant(t *testing.T, s *memory.Store, name string, entries ...tree.Entry) tree.Entry {
-	t.Helper()
-	made, err := tree.New(entries)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, _, err := s.Add(t.Context(), bytes.NewReader(made.Encode()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tree.Entry{Name: name, Type: tree.Dir, Perm: 0o755, Digest: d}
-}
-
-func plantFile(t *testing.T, s *memory.Store, name, content string) tree.Entry {
-	t.Helper()
-	d, _, err := s.Add(t.Context(), strings.NewReader(content))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tree.Entry{Name: name, Type: tree.File, Perm: 0o644, Digest: d}
-}
-
 func TestResolve(t *testing.T) {
 	var s memory.Store
-	leaf := plantFile(t, &s, "leaf", "x")
-	link := tree.Entry{Name: "link", Type: tree.Symlink, Perm: 0o777, Target: "leaf"}
-	root := plant(t, &s, "", plant(t, &s, "sub", leaf, link)).Digest
+	leaf := treetest.File(t, &s, "leaf", "x")
+	link := treetest.Link("link", "leaf")
+	root := treetest.Dir(t, &s, "", treetest.Dir(t, &s, "sub", leaf, link)).Digest
 	for path, want := range map[string]string{"": "", "sub": "sub", "sub/leaf": "leaf", "sub/link": "link"} {
 		e, err := tree.Resolve(t.Context(), &s, tree.Path{Root: root, Rest: path})
 		if err != nil || e.Name != want {

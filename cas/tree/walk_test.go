@@ -11,6 +11,7 @@ import (
 	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/memory"
 	"github.com/fstree/fstree/cas/tree"
+	"github.com/fstree/fstree/cas/tree/treetest"
 )
 
 // counting counts the objects that are opened.
@@ -27,11 +28,11 @@ func (c *counting) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
 func TestWalkReadsEachDistinctTreeOnce(t *testing.T) {
 	// Each level names the one below twice: 18 levels are 262,144 paths.
 	s := &counting{Store: &memory.Store{}}
-	level := plant(t, s.Store, "", plantFile(t, s.Store, "leaf", "x"))
+	level := treetest.Dir(t, s.Store, "", treetest.File(t, s.Store, "leaf", "x"))
 	for range 18 {
 		left, right := level, level
 		left.Name, right.Name = "left", "right"
-		level = plant(t, s.Store, "", left, right)
+		level = treetest.Dir(t, s.Store, "", left, right)
 	}
 	visits := 0
 	err := tree.Walk(t.Context(), s, []cas.Digest{level.Digest, level.Digest}, 4, func(_ cas.Digest, _ *tree.Tree, err error) error {
@@ -47,9 +48,9 @@ func TestWalkStopsAtTheVisitorsError(t *testing.T) {
 	var s memory.Store
 	var children []tree.Entry
 	for i := range 100 {
-		children = append(children, plant(t, &s, fmt.Sprint(i), plantFile(t, &s, fmt.Sprint(i), fmt.Sprint(i))))
+		children = append(children, treetest.Dir(t, &s, fmt.Sprint(i), treetest.File(t, &s, fmt.Sprint(i), fmt.Sprint(i))))
 	}
-	root := plant(t, &s, "", children...)
+	root := treetest.Dir(t, &s, "", children...)
 	stop, visits := errors.New("stop"), 0
 	err := tree.Walk(t.Context(), &s, []cas.Digest{root.Digest}, 8, func(cas.Digest, *tree.Tree, error) error {
 		visits++
@@ -70,10 +71,10 @@ func TestWalkStopsAtTheVisitorsError(t *testing.T) {
 
 func TestFindMissing(t *testing.T) {
 	var s memory.Store
-	here, gone := plantFile(t, &s, "here", "here"), plantFile(t, &s, "gone", "gone")
-	goneTree := plant(t, &s, "goneTree", plantFile(t, &s, "below", "below"))
-	complete := plant(t, &s, "complete", here)
-	root := plant(t, &s, "", here, gone, goneTree, complete)
+	here, gone := treetest.File(t, &s, "here", "here"), treetest.File(t, &s, "gone", "gone")
+	goneTree := treetest.Dir(t, &s, "goneTree", treetest.File(t, &s, "below", "below"))
+	complete := treetest.Dir(t, &s, "complete", here)
+	root := treetest.Dir(t, &s, "", here, gone, goneTree, complete)
 	find := func(root cas.Digest) (trees, files []cas.Digest) {
 		t.Helper()
 		err := tree.FindMissing(t.Context(), &s, []cas.Digest{root}, 4, func(ts, fs []cas.Digest) error {
@@ -102,9 +103,9 @@ func TestFindMissing(t *testing.T) {
 
 func TestFindMissingReportsWhatIsNoTree(t *testing.T) {
 	var s memory.Store
-	bad := plantFile(t, &s, "bad", "not a tree")
+	bad := treetest.File(t, &s, "bad", "not a tree")
 	bad.Type = tree.Dir
-	root := plant(t, &s, "", bad)
+	root := treetest.Dir(t, &s, "", bad)
 	err := tree.FindMissing(t.Context(), &s, []cas.Digest{root.Digest}, 4, func(_, _ []cas.Digest) error { return nil })
 	var format *tree.FormatError
 	if !errors.As(err, &format) || format.Digest != bad.Digest {

@@ -13,50 +13,29 @@ import (
 	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/memory"
 	"github.com/fstree/fstree/cas/tree"
+	"github.com/fstree/fstree/cas/tree/treetest"
 	"github.com/fstree/fstree/remote/transfer"
 )
-
-func plant(t *testing.T, s *memory.Store, name string, entries ...tree.Entry) tree.Entry {
-	t.Helper()
-	made, err := tree.New(entries)
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, _, err := s.Add(t.Context(), bytes.NewReader(made.Encode()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tree.Entry{Name: name, Type: tree.Dir, Perm: 0o755, Digest: d}
-}
-
-func plantFile(t *testing.T, s *memory.Store, name, content string) tree.Entry {
-	t.Helper()
-	d, _, err := s.Add(t.Context(), strings.NewReader(content))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tree.Entry{Name: name, Type: tree.File, Perm: 0o644, Digest: d}
-}
 
 // sample is a tree with shared subtrees, shared files, a symlink, and the same
 // tree at several depths.
 func sample(t *testing.T) (*memory.Store, cas.Digest) {
 	t.Helper()
 	s := &memory.Store{}
-	shared := plant(t, s, "shared", plantFile(t, s, "same", "same"))
+	shared := treetest.Dir(t, s, "shared", treetest.File(t, s, "same", "same"))
 	var dirs []tree.Entry
 	for i := range 40 {
-		files := []tree.Entry{shared, {Name: "link", Type: tree.Symlink, Perm: 0o777, Target: "same"}}
+		files := []tree.Entry{shared, treetest.Link("link", "same")}
 		for k := range 40 {
-			files = append(files, plantFile(t, s, fmt.Sprint("f", k), fmt.Sprint("content ", i*k)))
+			files = append(files, treetest.File(t, s, fmt.Sprint("f", k), fmt.Sprint("content ", i*k)))
 		}
-		deep := plant(t, s, fmt.Sprint("d", i), files...)
+		deep := treetest.Dir(t, s, fmt.Sprint("d", i), files...)
 		if i%3 == 0 {
-			deep = plant(t, s, deep.Name, deep, shared)
+			deep = treetest.Dir(t, s, deep.Name, deep, shared)
 		}
 		dirs = append(dirs, deep)
 	}
-	return s, plant(t, s, "", append(dirs, shared)...).Digest
+	return s, treetest.Dir(t, s, "", append(dirs, shared)...).Digest
 }
 
 // finding adds the power of a server to a store.
