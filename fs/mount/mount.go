@@ -42,6 +42,9 @@ type Options struct {
 	// its length does not explain that it takes longer. Default:
 	// DefaultTimeout.
 	Timeout time.Duration
+	// Prefetch says what is read before anybody asks for it, while nobody
+	// waits for something else.
+	Prefetch Prefetch
 	// NoDirectoryCache keeps the kernel from keeping listings, for kernels
 	// that do it wrong.
 	NoDirectoryCache bool
@@ -137,6 +140,9 @@ func (s *Server) start(ctx context.Context) error {
 		detach(ctx, s.dir, true)
 		return fmt.Errorf("mount %s: %w", s.dir, err)
 	}
+	if s.fs.opt.Prefetch > PrefetchNothing {
+		s.fs.running.Go(s.fs.prefetch)
+	}
 	go s.serve(watched)
 	return nil
 }
@@ -191,10 +197,10 @@ func (s *Server) serve(watched int) {
 // close waits until nothing of fs is running any more. lifetime must have
 // ended.
 func (fs *fileSystem) close() {
+	fs.running.Wait()
 	fs.trees.close()
 	fs.sizes.close()
 	fs.objects.close()
-	fs.notices.Wait()
 }
 
 // Dir returns the mountpoint, absolute and without links.
@@ -233,6 +239,7 @@ type Stats struct {
 	Trees       int64 // trees read from the source
 	Objects     int64 // files opened in the source
 	Errors      int64 // questions answered with an error
+	Prefetching bool  // reading ahead is not over
 }
 
 // Stats returns the counts.
@@ -243,5 +250,6 @@ func (s *Server) Stats() Stats {
 		Entries: nodes - 1, Directories: dirs,
 		Requests: fs.stats.requests.Load(), Reads: fs.stats.reads.Load(), ReadBytes: fs.stats.bytes.Load(),
 		Trees: fs.stats.trees.Load(), Objects: fs.stats.objects.Load(), Errors: fs.stats.errors.Load(),
+		Prefetching: fs.stats.prefetching.Load(),
 	}
 }

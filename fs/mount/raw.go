@@ -46,7 +46,7 @@ type fileSystem struct {
 	kernel   *fuse.Server
 
 	disproved sync.Map // of nodes whose size turned out to be wrong
-	notices   sync.WaitGroup
+	running   sync.WaitGroup
 
 	table   *table
 	trees   *shelf[cas.Digest, *tree.Tree]
@@ -58,6 +58,9 @@ type fileSystem struct {
 
 type counters struct {
 	requests, reads, bytes, errors, trees, objects atomic.Int64
+
+	waiting     atomic.Int64 // callers that wait for a load
+	prefetching atomic.Bool
 }
 
 // number is the inode and node number of node id.
