@@ -45,6 +45,10 @@ type Options struct {
 	// Prefetch says what is read before anybody asks for it, while nobody
 	// waits for something else.
 	Prefetch Prefetch
+	// Xattrs shows the digest of every file and directory as the extended
+	// attribute user.fstree.digest. It costs requests that a mount without it
+	// never sees.
+	Xattrs bool
 	// NoDirectoryCache keeps the kernel from keeping listings, for kernels
 	// that do it wrong.
 	NoDirectoryCache bool
@@ -163,7 +167,7 @@ func (fs *fileSystem) kernelOptions() *fuse.MountOptions {
 		MaxBackground:            maxBackground,
 		EnableSymlinkCaching:     true,
 		ExplicitDataCacheControl: true,
-		DisableXAttrs:            true,
+		DisableXAttrs:            !fs.opt.Xattrs,
 		DisableSplice:            true, // a pipe can't hold maxRead and a header
 		Debug:                    fs.opt.Debug,
 		Logger:                   fs.debugLogger(),
