@@ -52,6 +52,7 @@ type childOptions struct {
 	Synthetic  [2]int // instead: so many made-up directories, and files in each
 	Doubled    int    // instead: so many trees that name the next one twice
 	Cached     bool   // put cas/cached over a memory store in between
+	Near       string // with Cached: keep files in this directory instead
 	Timeout    time.Duration
 	Faults     string // the first fault command
 	Options    Options
@@ -81,7 +82,11 @@ func serveChild() error {
 		return err
 	}
 	if o.Cached {
-		store := cached.New(&memory.Store{}, far)
+		near := cas.Store(&memory.Store{})
+		if o.Near != "" {
+			near = fileStore(o.Near)
+		}
+		store := cached.New(near, far)
 		defer store.Close()
 		source = store
 	}

@@ -45,6 +45,11 @@ type Options struct {
 	// Prefetch says what is read before anybody asks for it, while nobody
 	// waits for something else.
 	Prefetch Prefetch
+	// Mode says who reads files once they are local.
+	Mode Mode
+	// StackDepth is 2 if the files of ModePassthrough lie on overlayfs. Then
+	// no overlayfs can be put on top of the mount. Default: 1.
+	StackDepth int
 	// Xattrs shows the digest of every file and directory as the extended
 	// attribute user.fstree.digest. It costs requests that a mount without it
 	// never sees.
@@ -115,6 +120,7 @@ func newFileSystem(root cas.Digest, src cas.Getter, opt Options) (*fileSystem, c
 		trees:    newShelf[cas.Digest, *tree.Tree](treesWeight, nil),
 		sizes:    newShelf[sizesKey, struct{}](0, nil),
 		objects:  newShelf[cas.Digest](objectsWeight, func(o object) { o.Close() }),
+		opens:    opens{nodes: map[uint32]*openNode{}},
 		log:      &limitedLog{out: opt.Log},
 	}
 	if opt.UID != nil {
@@ -144,6 +150,7 @@ func (s *Server) start(ctx context.Context) error {
 		detach(ctx, s.dir, true)
 		return fmt.Errorf("mount %s: %w", s.dir, err)
 	}
+	s.fs.enablePassthrough()
 	if s.fs.opt.Prefetch > PrefetchNothing {
 		s.fs.running.Go(s.fs.prefetch)
 	}
@@ -162,7 +169,14 @@ func (fs *fileSystem) prepare(ctx context.Context) error {
 }
 
 func (fs *fileSystem) kernelOptions() *fuse.MountOptions {
+	// A mount that might pass something through counts as stacked.
+	without := uint64(fuse.CAP_PASSTHROUGH)
+	if fs.opt.Mode == ModePassthrough {
+		without = 0
+	}
 	return &fuse.MountOptions{
+		DisabledCapabilities:     without,
+		MaxStackDepth:            fs.opt.StackDepth,
 		MaxWrite:                 maxRead,
 		MaxBackground:            maxBackground,
 		EnableSymlinkCaching:     true,
@@ -205,6 +219,7 @@ func (fs *fileSystem) close() {
 	fs.trees.close()
 	fs.sizes.close()
 	fs.objects.close()
+	fs.opens.close()
 }
 
 // Dir returns the mountpoint, absolute and without links.
@@ -243,6 +258,7 @@ type Stats struct {
 	Trees       int64 // trees read from the source
 	Objects     int64 // files opened in the source
 	Errors      int64 // questions answered with an error
+	Passed      int64 // openings of files that the kernel then read without us
 	Prefetching bool  // reading ahead is not over
 }
 
@@ -254,6 +270,6 @@ func (s *Server) Stats() Stats {
 		Entries: nodes - 1, Directories: dirs,
 		Requests: fs.stats.requests.Load(), Reads: fs.stats.reads.Load(), ReadBytes: fs.stats.bytes.Load(),
 		Trees: fs.stats.trees.Load(), Objects: fs.stats.objects.Load(), Errors: fs.stats.errors.Load(),
-		Prefetching: fs.stats.prefetching.Load(),
+		Passed: fs.stats.passed.Load(), Prefetching: fs.stats.prefetching.Load(),
 	}
 }
