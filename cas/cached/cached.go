@@ -155,3 +155,8 @@ func ask[T comparable](ds []cas.Digest, unknown T, near, far func([]cas.Digest) 
 	}
 	return answers, err
 }
+
+// Near opens d if near holds it, and asks far for nothing.
+func (s *Store) Near(ctx context.Context, d cas.Digest) (cas.Object, error) {
+	return s.near.Get(ctx, d)
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,10 +29,11 @@ type caller struct {
 	thread    uint32          // its id, 0 if unknown
 	interrupt <-chan struct{} // closed by any signal, and when the mount ends
 	ended     func() bool     // tells whether the mount has ended
+	waiting   *atomic.Int64   // counts those who wait; may be nil
 }
 
 func (fs *fileSystem) caller(cancel <-chan struct{}, h *fuse.InHeader) caller {
-	return caller{thread: h.Pid, interrupt: cancel, ended: fs.ended}
+	return caller{thread: h.Pid, interrupt: cancel, ended: fs.ended, waiting: &fs.stats.waiting}
 }
 
 // wait returns when done is closed, or with errInterrupted when the caller is
@@ -41,6 +43,10 @@ func (fs *fileSystem) caller(cancel <-chan struct{}, h *fuse.InHeader) caller {
 // signals that wait for the caller. The bound of the wait is that of the load
 // behind done.
 func (c caller) wait(done <-chan struct{}) error {
+	if c.waiting != nil {
+		c.waiting.Add(1)
+		defer c.waiting.Add(-1)
+	}
 	select {
 	case <-done:
 		return nil

@@ -170,11 +170,6 @@ func (f *faulty) report(server *Server) report {
 	return report{Stats: server.Stats(), Gets: f.gets, SizesAsked: f.sizesAsked, HeapBytes: m.HeapAlloc}
 }
 
-// fill stores what o describes and returns its root.
-func (f *faulty) fill(o childOptions) (cas.Digest, error) {
-	return f.store(o.Source)
-}
-
 // store keeps the directory dir as a tree.
 func (f *faulty) store(dir string) (cas.Digest, error) {
 	children, err := os.ReadDir(dir)
@@ -190,6 +185,21 @@ func (f *faulty) store(dir string) (cas.Digest, error) {
 		entries = append(entries, e)
 	}
 	return f.storeTree(entries)
+}
+
+// storeDoubled keeps an empty tree, a tree that names it twice, and so on, n
+// times.
+func (f *faulty) storeDoubled(n int) (cas.Digest, error) {
+	d, err := f.storeTree(nil)
+	for range n {
+		if err == nil {
+			d, err = f.storeTree([]tree.Entry{
+				{Name: "left", Type: tree.Dir, Perm: 0o755, Digest: d},
+				{Name: "right", Type: tree.Dir, Perm: 0o755, Digest: d},
+			})
+		}
+	}
+	return d, err
 }
 
 func (f *faulty) storeTree(entries []tree.Entry) (cas.Digest, error) {

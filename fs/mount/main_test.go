@@ -49,8 +49,10 @@ func TestMain(m *testing.M) {
 type childOptions struct {
 	Mountpoint string
 	Source     string // directory whose tree is mounted
-	Synthetic  []int  // instead: a made-up tree of that many files per directory, per level
+	Synthetic  [2]int // instead: so many made-up directories, and files in each
+	Doubled    int    // instead: so many trees that name the next one twice
 	Cached     bool   // put cas/cached over a memory store in between
+	Near       string // with Cached: keep files in this directory instead
 	Timeout    time.Duration
 	Faults     string // the first fault command
 	Options    Options
@@ -72,16 +74,19 @@ func serveChild() error {
 	}
 	signal.Ignore(syscall.SIGPIPE)
 	far := newFaulty()
-	root, err := far.fill(o)
+	root, source, err := o.source(far)
 	if err != nil {
 		return err
 	}
 	if err := far.command(o.Faults); err != nil {
 		return err
 	}
-	var source cas.Getter = far
 	if o.Cached {
-		store := cached.New(&memory.Store{}, far)
+		near := cas.Store(&memory.Store{})
+		if o.Near != "" {
+			near = fileStore(o.Near)
+		}
+		store := cached.New(near, far)
 		defer store.Close()
 		source = store
 	}
@@ -97,6 +102,19 @@ func serveChild() error {
 	fmt.Println("ready")
 	go obey(far, server)
 	return server.Wait()
+}
+
+func (o childOptions) source(far *faulty) (cas.Digest, cas.Getter, error) {
+	if o.Synthetic[0] > 0 {
+		s, root, err := newSynthetic(o.Synthetic[0], o.Synthetic[1])
+		return root, s, err
+	}
+	if o.Doubled > 0 {
+		root, err := far.storeDoubled(o.Doubled)
+		return root, far, err
+	}
+	root, err := far.store(o.Source)
+	return root, far, err
 }
 
 func obey(far *faulty, server *Server) {

@@ -42,6 +42,18 @@ type Options struct {
 	// its length does not explain that it takes longer. Default:
 	// DefaultTimeout.
 	Timeout time.Duration
+	// Prefetch says what is read before anybody asks for it, while nobody
+	// waits for something else.
+	Prefetch Prefetch
+	// Mode says who reads files once they are local.
+	Mode Mode
+	// StackDepth is 2 if the files of ModePassthrough lie on overlayfs. Then
+	// no overlayfs can be put on top of the mount. Default: 1.
+	StackDepth int
+	// Xattrs shows the digest of every file and directory as the extended
+	// attribute user.fstree.digest. It costs requests that a mount without it
+	// never sees.
+	Xattrs bool
 	// NoDirectoryCache keeps the kernel from keeping listings, for kernels
 	// that do it wrong.
 	NoDirectoryCache bool
@@ -108,6 +120,7 @@ func newFileSystem(root cas.Digest, src cas.Getter, opt Options) (*fileSystem, c
 		trees:    newShelf[cas.Digest, *tree.Tree](treesWeight, nil),
 		sizes:    newShelf[sizesKey, struct{}](0, nil),
 		objects:  newShelf[cas.Digest](objectsWeight, func(o object) { o.Close() }),
+		opens:    opens{nodes: map[uint32]*openNode{}},
 		log:      &limitedLog{out: opt.Log},
 	}
 	if opt.UID != nil {
@@ -137,6 +150,10 @@ func (s *Server) start(ctx context.Context) error {
 		detach(ctx, s.dir, true)
 		return fmt.Errorf("mount %s: %w", s.dir, err)
 	}
+	s.fs.enablePassthrough()
+	if s.fs.opt.Prefetch > PrefetchNothing {
+		s.fs.running.Go(s.fs.prefetch)
+	}
 	go s.serve(watched)
 	return nil
 }
@@ -152,12 +169,19 @@ func (fs *fileSystem) prepare(ctx context.Context) error {
 }
 
 func (fs *fileSystem) kernelOptions() *fuse.MountOptions {
+	// A mount that might pass something through counts as stacked.
+	without := uint64(fuse.CAP_PASSTHROUGH)
+	if fs.opt.Mode == ModePassthrough {
+		without = 0
+	}
 	return &fuse.MountOptions{
+		DisabledCapabilities:     without,
+		MaxStackDepth:            fs.opt.StackDepth,
 		MaxWrite:                 maxRead,
 		MaxBackground:            maxBackground,
 		EnableSymlinkCaching:     true,
 		ExplicitDataCacheControl: true,
-		DisableXAttrs:            true,
+		DisableXAttrs:            !fs.opt.Xattrs,
 		DisableSplice:            true, // a pipe can't hold maxRead and a header
 		Debug:                    fs.opt.Debug,
 		Logger:                   fs.debugLogger(),
@@ -191,10 +215,11 @@ func (s *Server) serve(watched int) {
 // close waits until nothing of fs is running any more. lifetime must have
 // ended.
 func (fs *fileSystem) close() {
+	fs.running.Wait()
 	fs.trees.close()
 	fs.sizes.close()
 	fs.objects.close()
-	fs.notices.Wait()
+	fs.opens.close()
 }
 
 // Dir returns the mountpoint, absolute and without links.
@@ -233,6 +258,8 @@ type Stats struct {
 	Trees       int64 // trees read from the source
 	Objects     int64 // files opened in the source
 	Errors      int64 // questions answered with an error
+	Passed      int64 // openings of files that the kernel then read without us
+	Prefetching bool  // reading ahead is not over
 }
 
 // Stats returns the counts.
@@ -243,5 +270,6 @@ func (s *Server) Stats() Stats {
 		Entries: nodes - 1, Directories: dirs,
 		Requests: fs.stats.requests.Load(), Reads: fs.stats.reads.Load(), ReadBytes: fs.stats.bytes.Load(),
 		Trees: fs.stats.trees.Load(), Objects: fs.stats.objects.Load(), Errors: fs.stats.errors.Load(),
+		Passed: fs.stats.passed.Load(), Prefetching: fs.stats.prefetching.Load(),
 	}
 }

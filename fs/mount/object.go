@@ -149,7 +149,7 @@ func (fs *fileSystem) disprove(id uint32, size int64) {
 	if _, known := fs.disproved.LoadOrStore(id, struct{}{}); known {
 		return
 	}
-	fs.notices.Go(func() {
+	fs.running.Go(func() {
 		defer fs.disproved.Delete(id)
 		select {
 		case <-time.After(disproofTime):

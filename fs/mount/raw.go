@@ -46,18 +46,22 @@ type fileSystem struct {
 	kernel   *fuse.Server
 
 	disproved sync.Map // of nodes whose size turned out to be wrong
-	notices   sync.WaitGroup
+	running   sync.WaitGroup
 
 	table   *table
 	trees   *shelf[cas.Digest, *tree.Tree]
 	sizes   *shelf[sizesKey, struct{}]
 	objects *shelf[cas.Digest, object]
+	opens   opens
 	log     *limitedLog
 	stats   counters
 }
 
 type counters struct {
-	requests, reads, bytes, errors, trees, objects atomic.Int64
+	requests, reads, bytes, errors, trees, objects, passed atomic.Int64
+
+	waiting     atomic.Int64 // callers that wait for a load
+	prefetching atomic.Bool
 }
 
 // number is the inode and node number of node id.
@@ -189,12 +193,7 @@ func (fs *fileSystem) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.Stat
 	return fuse.OK
 }
 
-// Open and Flush make the kernel do without us.
-func (fs *fileSystem) Open(<-chan struct{}, *fuse.OpenIn, *fuse.OpenOut) fuse.Status {
-	fs.stats.requests.Add(1)
-	return fuse.ENOSYS
-}
-
+// Flush makes the kernel do without us.
 func (fs *fileSystem) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status {
 	fs.stats.requests.Add(1)
 	return fuse.ENOSYS
