@@ -3,6 +3,7 @@ package disk
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -104,9 +105,11 @@ func (x *engine) replace(d cas.Digest, e entry) error {
 }
 
 func (x *engine) forget(_ context.Context, it item) error {
-	x.files.Lock()
-	defer x.files.Unlock()
-	return x.forgetLocked(it)
+	return x.store.withoutBallast(func() error {
+		x.files.Lock()
+		defer x.files.Unlock()
+		return x.forgetLocked(it)
+	})
 }
 
 func (x *engine) forgetLocked(it item) error {
@@ -141,7 +144,7 @@ func (x *engine) setAside(it item) error {
 
 // each calls fn for every object in the index.
 func (x *engine) each(ctx context.Context, fn func(item) error) error {
-	return x.db.View(func(txn *badger.Txn) error {
+	return x.view(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{objectKey}})
 		defer it.Close()
 		for it.Rewind(); it.Valid(); it.Next() {
@@ -149,12 +152,12 @@ func (x *engine) each(ctx context.Context, fn func(item) error) error {
 				return context.Cause(ctx)
 			}
 			d, err := cas.DigestFromBytes(it.Item().Key()[1:])
-			if err != nil {
-				continue
-			}
 			var e entry
-			if err := it.Item().Value(func(b []byte) error { e = decodeEntry(d, b); return nil }); err != nil {
-				return err
+			if err == nil {
+				err = it.Item().Value(func(b []byte) (err error) { e, err = decodeEntry(d, b); return err })
+			}
+			if err != nil {
+				return fmt.Errorf("%w: %w", errDamaged, err)
 			}
 			if err := fn(item{d, e}); err != nil {
 				return err

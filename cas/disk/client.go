@@ -181,7 +181,7 @@ func (c *client) open(f frame) ([]byte, error) {
 	case answerEnding:
 		return nil, errOwnerGone
 	}
-	return nil, errMalformed
+	return nil, errBabble
 }
 
 func (c *client) lookup(ctx context.Context, ds []cas.Digest) ([]entry, error) {
@@ -192,7 +192,7 @@ func (c *client) lookup(ctx context.Context, ds []cas.Digest) ([]entry, error) {
 	entries := make([]entry, len(ds))
 	for i, d := range ds {
 		if entries[i], b, err = cutEntry(b, d); err != nil {
-			return nil, err
+			return nil, errBabble
 		}
 	}
 	return entries, nil

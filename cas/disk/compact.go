@@ -73,7 +73,7 @@ type mover struct {
 
 func (m *mover) add(it item) error {
 	var now entry
-	err := m.engine.db.View(func(txn *badger.Txn) (err error) {
+	err := m.engine.view(func(txn *badger.Txn) (err error) {
 		now, err = get(txn, it.digest)
 		return err
 	})
@@ -97,9 +97,6 @@ func (m *mover) add(it item) error {
 func (m *mover) flush() error {
 	if len(m.batch) == 0 {
 		return nil
-	}
-	if err := m.engine.store.room(); err != nil {
-		return err
 	}
 	items, err := m.writer.write(m.engine.store, m.batch)
 	if err == nil {

@@ -102,10 +102,23 @@ func (s *Store) search() (index, *attempt) {
 func (s *Store) lose(x index) {
 	w := &s.ways
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.current == x {
+	mine := w.current == x
+	if mine {
 		w.current = nil
+	}
+	w.mu.Unlock()
+	if mine {
 		x.close()
+	}
+}
+
+// loseSoon is lose for who is in the midst of using x.
+func (s *Store) loseSoon(x index) {
+	w := &s.ways
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if s.lifetime.Err() == nil {
+		w.running.Go(func() { s.lose(x) })
 	}
 }
 
@@ -114,13 +127,13 @@ func (s *Store) leave() error {
 	w := &s.ways
 	w.running.Wait()
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.current == nil {
+	x := w.current
+	w.current = nil
+	w.mu.Unlock()
+	if x == nil {
 		return nil
 	}
-	err := w.current.close()
-	w.current = nil
-	return err
+	return x.close()
 }
 
 // interrupt makes questions that are under way end soon.
@@ -201,7 +214,7 @@ func own(s *Store, lock *os.File) (*owner, error) {
 	if err := lock.Truncate(0); err == nil {
 		fmt.Fprintln(lock, os.Getpid())
 	}
-	x, err := openEngine(s)
+	x, err := openIndex(s)
 	if err != nil {
 		return nil, err
 	}
@@ -210,7 +223,9 @@ func own(s *Store, lock *os.File) (*owner, error) {
 		x.close()
 		return nil, fmt.Errorf("cache %s: cannot listen: %w", s.dir, err)
 	}
-	return &owner{x, lock, server}, nil
+	o := &owner{x, lock, server}
+	x.giveUp = func() { s.loseSoon(o) }
+	return o, nil
 }
 
 func (o *owner) interrupt() { o.engine.end() }

@@ -5,7 +5,10 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
+	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -19,6 +22,7 @@ const (
 	objectKey = 'o' // + digest → entry
 	packKey   = 'p' // + pack id → bytes of its records that are in use
 	totalsKey = 't' // → totals
+	wholeKey  = 'w' // there once everything that lies around was entered
 )
 
 // engine is the index itself, in the process that owns it.
@@ -29,6 +33,9 @@ type engine struct {
 	lifetime   context.Context
 	end        context.CancelFunc
 	background sync.WaitGroup
+
+	damaged atomic.Bool
+	giveUp  func() // makes the Store lose this engine
 
 	touches touches
 
@@ -56,72 +63,139 @@ func (t totals) add(e entry, sign int64) totals {
 	return t
 }
 
-// databaseOptions keep Badger small: values are entries of some forty bytes,
-// so everything is in its tables and its value log stays empty.
+// databaseOptions keep Badger small. Values are entries of some thirty bytes,
+// so everything is in its tables, and its value log stays empty. Its memory
+// goes with the size of a table, several of which are built at a time; small
+// ones still open in about 50 µs each. Uncompressed blocks need no cache.
 func databaseOptions(s *Store) badger.Options {
-	return badger.DefaultOptions(s.path(indexDir)).
+	opt := badger.DefaultOptions(s.path(indexDir)).
 		WithLogger(badgerLog{s.log}).
+		WithBypassLockGuard(true). // the lock of the directory is ours
 		WithMetricsEnabled(false).
 		WithDetectConflicts(false).
 		WithNumVersionsToKeep(1).
 		WithCompression(options.None).
-		WithMemTableSize(4 << 20).
+		WithBlockCacheSize(0).
+		WithMemTableSize(2 << 20).
 		WithNumMemtables(2).
-		WithBaseTableSize(4 << 20).
+		WithBaseTableSize(1 << 20).
 		WithNumLevelZeroTables(4).
 		WithNumLevelZeroTablesStall(8).
 		WithNumCompactors(2).
-		WithBlockCacheSize(4 << 20).
-		WithIndexCacheSize(4 << 20).
 		WithValueLogFileSize(1 << 20).
 		WithValueThreshold(1 << 10)
+	opt.TableSizeMultiplier = 1
+	return opt
 }
 
-// openEngine opens the index. The caller holds the lock of the directory.
+// openEngine opens the index. The caller holds the lock of the directory. The
+// error is errDamaged if the index is of no use any more.
 func openEngine(s *Store) (*engine, error) {
-	db, err := badger.Open(databaseOptions(s))
-	if err != nil {
-		return nil, fmt.Errorf("cache %s: cannot open the index: %w", s.dir, err)
-	}
-	x := &engine{store: s, db: db, packs: map[uint64]int64{}}
+	x := &engine{store: s, packs: map[uint64]int64{}}
 	x.lifetime, x.end = context.WithCancel(context.Background())
-	if err := x.load(); err != nil {
-		db.Close()
-		return nil, fmt.Errorf("cache %s: cannot read the index: %w", s.dir, err)
+	err := s.withoutBallast(x.open)
+	if err == nil {
+		s.takeBallast()
+		s.removeLeftovers()
+		return x, nil
 	}
-	s.removeLeftovers()
-	return x, nil
+	if full := s.room(); full != nil {
+		return nil, x.failed(full)
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, x.failed(err)
+	}
+	return nil, fmt.Errorf("%w: %w", errDamaged, err)
 }
 
-// load reads the totals.
-func (x *engine) load() error {
-	return x.db.View(func(txn *badger.Txn) error {
-		t, err := txn.Get([]byte{totalsKey})
-		if err == nil {
-			err = t.Value(func(b []byte) error { _, err := binary.Decode(b, binary.LittleEndian, &x.totals); return err })
+func (x *engine) open() error {
+	opt := databaseOptions(x.store)
+	thorough := x.store.checkDue()
+	if err := preflight(opt, thorough); err != nil {
+		return err
+	}
+	if thorough {
+		x.store.checked()
+	}
+	err := guard(func() (err error) {
+		x.db, err = badger.Open(opt)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err = guard(x.load); err != nil {
+		guard(x.db.Close)
+	}
+	return err
+}
+
+// guard returns an error where fn panics: damaged tables make Badger do so, and
+// truncated ones fault.
+func guard(fn func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("%w: %v", errDamaged, cause)
 		}
-		if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
+	}()
+	return fn()
+}
+
+// load reads the totals, and finds out whether the index is whole.
+func (x *engine) load() error {
+	whole := false
+	err := x.db.View(func(txn *badger.Txn) error {
+		_, err := txn.Get([]byte{wholeKey})
+		whole = err == nil
+		return x.loadTotals(txn)
+	})
+	if err != nil || whole {
+		return err
+	}
+	if err := x.rebuild(); err != nil {
+		return err
+	}
+	return x.db.Update(func(txn *badger.Txn) error { return txn.Set([]byte{wholeKey}, nil) })
+}
+
+func (x *engine) loadTotals(txn *badger.Txn) error {
+	t, err := txn.Get([]byte{totalsKey})
+	if err == nil {
+		err = t.Value(func(b []byte) error { return decode(b, &x.totals) })
+	}
+	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
+		return err
+	}
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{packKey}})
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		var used int64
+		if err := it.Item().Value(func(b []byte) error { return decode(b, &used) }); err != nil {
 			return err
 		}
-		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{packKey}})
-		defer it.Close()
-		for it.Rewind(); it.Valid(); it.Next() {
-			var used int64
-			err := it.Item().Value(func(b []byte) error { _, err := binary.Decode(b, binary.LittleEndian, &used); return err })
-			if err != nil {
-				return err
-			}
-			x.packs[binary.BigEndian.Uint64(it.Item().Key()[1:])] = used
-		}
-		return nil
-	})
+		x.packs[binary.BigEndian.Uint64(it.Item().Key()[1:])] = used
+	}
+	return nil
+}
+
+func decode(b []byte, v any) error {
+	_, err := binary.Decode(b, binary.LittleEndian, v)
+	return err
 }
 
 func (x *engine) close() error {
 	x.end()
 	x.background.Wait()
 	x.flushTouches()
-	return x.db.Close()
+	err := x.store.withoutBallast(func() error { return guard(x.db.Close) })
+	if err != nil {
+		return x.failed(err)
+	}
+	if x.damaged.Load() {
+		return x.store.setIndexAside()
+	}
+	return nil
 }
 
 func keyOf(d cas.Digest) []byte {
@@ -129,21 +203,24 @@ func keyOf(d cas.Digest) []byte {
 	return key
 }
 
+// get returns the entry of d, the zero entry if there is none.
 func get(txn *badger.Txn, d cas.Digest) (e entry, err error) {
 	found, err := txn.Get(keyOf(d))
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return entry{}, nil
 	}
-	if err != nil {
-		return entry{}, err
+	if err == nil {
+		err = found.Value(func(b []byte) (err error) { e, err = decodeEntry(d, b); return err })
 	}
-	err = found.Value(func(b []byte) error { e = decodeEntry(d, b); return nil })
-	return e, err
+	if err != nil {
+		return entry{}, fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	return e, nil
 }
 
 func (x *engine) lookup(_ context.Context, ds []cas.Digest) ([]entry, error) {
 	entries := make([]entry, len(ds))
-	err := x.db.View(func(txn *badger.Txn) (err error) {
+	err := x.view(func(txn *badger.Txn) (err error) {
 		for i, d := range ds {
 			if entries[i], err = get(txn, d); err != nil {
 				return err
@@ -152,7 +229,7 @@ func (x *engine) lookup(_ context.Context, ds []cas.Digest) ([]entry, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, x.failed(err)
+		return nil, err
 	}
 	if x.touch(ds, entries) {
 		x.flushTouches()
@@ -160,9 +237,36 @@ func (x *engine) lookup(_ context.Context, ds []cas.Digest) ([]entry, error) {
 	return entries, nil
 }
 
-func (x *engine) failed(err error) error {
-	return fmt.Errorf("cache %s: index: %w", x.store.dir, err)
+// view reads the index.
+func (x *engine) view(fn func(*badger.Txn) error) error {
+	return x.failed(guard(func() error { return x.db.View(fn) }))
 }
+
+// failed says whose error err is. If the index is damaged it begins to end, and
+// the next owner makes it anew.
+func (x *engine) failed(err error) error {
+	var told *indexError
+	switch {
+	case err == nil || errors.As(err, &told) || errors.Is(err, errOwnerGone):
+		return err
+	case !errors.Is(err, errDamaged):
+		return &indexError{x.store.dir, err}
+	}
+	x.store.log.Warn("the index is damaged", "cache", x.store.dir, "cause", err)
+	if !x.damaged.Swap(true) && x.giveUp != nil {
+		x.giveUp()
+	}
+	return errOwnerGone
+}
+
+// indexError is any failure of the index.
+type indexError struct {
+	dir string
+	err error
+}
+
+func (e *indexError) Error() string { return fmt.Sprintf("cache %s: index: %v", e.dir, e.err) }
+func (e *indexError) Unwrap() error { return e.err }
 
 // change is a set of changes to the index that happens as a whole or not at
 // all.
@@ -183,10 +287,12 @@ func (x *engine) change(fn func(*change) error) error {
 func (x *engine) changeLocked(fn func(*change) error) error {
 	c := &change{txn: x.db.NewTransaction(true), totals: x.totals, packs: map[uint64]int64{}, engine: x}
 	defer c.txn.Discard()
-	err := fn(c)
-	if err == nil {
-		err = c.commit()
-	}
+	err := guard(func() error {
+		if err := fn(c); err != nil {
+			return err
+		}
+		return c.commit()
+	})
 	if err != nil {
 		return x.failed(err)
 	}
@@ -262,7 +368,7 @@ type touches struct {
 	set map[cas.Digest]struct{}
 }
 
-const maxTouches = 4096
+const maxTouches = batchCount
 
 // touch notes the use of ds where it is due, and tells whether it is time to
 // write the notes down.

@@ -2,6 +2,7 @@ package disk
 
 import (
 	"encoding/binary"
+	"errors"
 	"hash/crc32"
 	"os"
 	"syscall"
@@ -53,18 +54,26 @@ type item struct {
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// appendEntry appends the form of e that the index keeps. It ends in a
-// checksum, because Badger returns flipped bytes without an error.
+// appendEntry appends the form of e that the index keeps:
+//
+//	u8 kind   u32 last use
+//	packed: u32 size   u64 pack   u32 offset
+//	filed:  u64 size   u64 inode   u64 mtime   u64 ctime
+//	u32 checksum
+//
+// The checksum, over the digest as well, is there because Badger returns
+// flipped bytes without an error.
 func appendEntry(b []byte, d cas.Digest, e entry) []byte {
 	start := len(b)
 	b = append(b, byte(e.kind))
 	b = binary.LittleEndian.AppendUint32(b, e.used)
-	b = binary.LittleEndian.AppendUint64(b, uint64(e.size))
 	switch e.kind {
 	case packed:
+		b = binary.LittleEndian.AppendUint32(b, uint32(e.size))
 		b = binary.LittleEndian.AppendUint64(b, e.place.pack)
 		b = binary.LittleEndian.AppendUint32(b, e.place.offset)
 	case filed:
+		b = binary.LittleEndian.AppendUint64(b, uint64(e.size))
 		b = binary.LittleEndian.AppendUint64(b, e.identity.inode)
 		b = binary.LittleEndian.AppendUint64(b, uint64(e.identity.mtime))
 		b = binary.LittleEndian.AppendUint64(b, uint64(e.identity.ctime))
@@ -78,32 +87,38 @@ func checksum(d cas.Digest, b []byte) uint32 {
 }
 
 const (
-	packedEntrySize = 1 + 4 + 8 + 12 + 4
-	filedEntrySize  = 1 + 4 + 8 + 24 + 4
+	packedEntrySize = 1 + 4 + 4 + 8 + 4 + 4
+	filedEntrySize  = 1 + 4 + 4*8 + 4
 )
 
-// decodeEntry reads what appendEntry wrote for d. It returns the zero entry for
+// errMalformed means that bytes are not what this program writes.
+var errMalformed = errors.New("malformed")
+
+// decodeEntry reads what appendEntry wrote for d. The error is errMalformed for
 // anything else.
-func decodeEntry(d cas.Digest, b []byte) entry {
+func decodeEntry(d cas.Digest, b []byte) (entry, error) {
 	if len(b) != packedEntrySize && len(b) != filedEntrySize {
-		return entry{}
+		return entry{}, errMalformed
 	}
 	body, sum := b[:len(b)-4], binary.LittleEndian.Uint32(b[len(b)-4:])
 	if checksum(d, body) != sum {
-		return entry{}
+		return entry{}, errMalformed
 	}
-	e := entry{kind: kind(b[0]), used: binary.LittleEndian.Uint32(b[1:]), size: int64(binary.LittleEndian.Uint64(b[5:]))}
+	e := entry{kind: kind(b[0]), used: binary.LittleEndian.Uint32(b[1:])}
+	b = b[5:]
 	switch {
-	case e.kind == packed && len(b) == packedEntrySize:
-		e.place = place{binary.LittleEndian.Uint64(b[13:]), binary.LittleEndian.Uint32(b[21:])}
-	case e.kind == filed && len(b) == filedEntrySize:
+	case e.kind == packed && len(body) == packedEntrySize-4:
+		e.size = int64(binary.LittleEndian.Uint32(b))
+		e.place = place{binary.LittleEndian.Uint64(b[4:]), binary.LittleEndian.Uint32(b[12:])}
+	case e.kind == filed && len(body) == filedEntrySize-4:
+		e.size = int64(binary.LittleEndian.Uint64(b))
 		e.identity = identity{
-			inode: binary.LittleEndian.Uint64(b[13:]),
-			mtime: int64(binary.LittleEndian.Uint64(b[21:])),
-			ctime: int64(binary.LittleEndian.Uint64(b[29:])),
+			inode: binary.LittleEndian.Uint64(b[8:]),
+			mtime: int64(binary.LittleEndian.Uint64(b[16:])),
+			ctime: int64(binary.LittleEndian.Uint64(b[24:])),
 		}
 	default:
-		return entry{}
+		return entry{}, errMalformed
 	}
-	return e
+	return e, nil
 }

@@ -69,6 +69,14 @@ func (x *engine) evictNow() {
 }
 
 func (x *engine) evict(ctx context.Context, limit limits) (done evicted, err error) {
+	err = x.store.withoutBallast(func() error {
+		done, err = x.evictTo(ctx, limit)
+		return err
+	})
+	return done, err
+}
+
+func (x *engine) evictTo(ctx context.Context, limit limits) (done evicted, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(x.lifetime, cancel)()

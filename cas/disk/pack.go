@@ -1,7 +1,6 @@
 package disk
 
 import (
-	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -191,23 +190,20 @@ func (s *Store) scanPack(id uint64, each func(item) error) error {
 	if err != nil {
 		return err
 	}
-	r := bufio.NewReaderSize(f, 256<<10)
 	var header [packHeader]byte
-	for offset := int64(0); ; {
-		if _, err := io.ReadFull(r, header[:]); err != nil {
-			return nil
+	for offset := int64(0); offset+packHeader <= info.Size(); {
+		if _, err := f.ReadAt(header[:], offset); err != nil {
+			return err
 		}
 		d, size, ok := parseHeader(header[:])
 		next := offset + recordSize(size)
 		if !ok || next > info.Size() {
-			return nil
+			break
 		}
 		if err := each(item{d, entry{kind: packed, size: size, place: place{id, uint32(offset)}}}); err != nil {
 			return err
 		}
-		if _, err := r.Discard(int(size + packTrailer)); err != nil {
-			return nil
-		}
 		offset = next
 	}
+	return nil
 }

@@ -139,9 +139,6 @@ func (w *packWriter) store(s *Store, batch []*parcel) error {
 	if err != nil || len(fresh) == 0 {
 		return err
 	}
-	if err := s.room(); err != nil {
-		return err
-	}
 	items, err := w.write(s, fresh)
 	if err != nil {
 		w.close()
@@ -173,6 +170,9 @@ func (s *Store) missing(batch []*parcel) ([]*parcel, error) {
 
 // write appends fresh to the pack and returns where everything is.
 func (w *packWriter) write(s *Store, fresh []*parcel) ([]item, error) {
+	if err := s.room(); err != nil {
+		return nil, err
+	}
 	if w.pack == nil || w.pack.end >= packLimit {
 		w.close()
 		p, err := s.takePack()

@@ -37,6 +37,9 @@ func TestMain(m *testing.M) {
 
 // work does what the other process is there for.
 func work(dir string, args []string) error {
+	if args[0] == "fill" {
+		return fillDisk(dir)
+	}
 	s, err := Open(dir, Options{})
 	if err != nil {
 		return err
@@ -102,6 +105,10 @@ func start(t *testing.T, dir string, args ...string) *process {
 	p.Env = append(os.Environ(), processVariable+"="+dir)
 	p.Stderr = os.Stderr
 	p.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if args[0] == "fill" {
+		p.SysProcAttr.Cloneflags = syscall.CLONE_NEWNS
+		p.SysProcAttr.Unshareflags = syscall.CLONE_NEWNS // makes mounts private
+	}
 	stdin, err := p.StdinPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"net"
+	"os"
 	"sync"
 	"time"
 )
@@ -74,6 +76,7 @@ func (v *server) close() {
 	}
 	v.mu.Unlock()
 	v.running.Wait()
+	os.Remove(v.engine.store.path(runDir, "socket"))
 }
 
 func (v *server) serve(g *guest) {
@@ -132,7 +135,7 @@ func (v *server) answer(ctx context.Context, f frame) frame {
 	switch {
 	case err == nil:
 		return frame{f.number, answerOK, body}
-	case v.engine.lifetime.Err() != nil:
+	case v.engine.lifetime.Err() != nil || errors.Is(err, errOwnerGone):
 		return frame{f.number, answerEnding, nil}
 	default:
 		return frame{f.number, answerError, encodeError(err)}
@@ -170,7 +173,7 @@ func (v *server) do(ctx context.Context, f frame) ([]byte, error) {
 	case opForget:
 		items, err := parseItems(f.body)
 		if err != nil || len(items) != 1 {
-			return nil, errMalformed
+			return nil, errBabble
 		}
 		return nil, x.forget(ctx, items[0])
 	case opEvict:
@@ -186,5 +189,5 @@ func (v *server) do(ctx context.Context, f frame) ([]byte, error) {
 		b, _ := json.Marshal(stats)
 		return b, err
 	}
-	return nil, errMalformed
+	return nil, errBabble
 }

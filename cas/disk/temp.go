@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"syscall"
 )
 
 // temp is a file on its way to objects/. Its writer holds an flock on it; one
@@ -74,20 +73,4 @@ func (s *Store) removeLeftovers() {
 		}
 		f.Close()
 	}
-}
-
-// reserve is the space that is left alone. Badger writes to mapped files, and
-// where the disk is full such a write kills the process.
-const reserve = 32 << 20
-
-// room fails if the disk is as good as full.
-func (s *Store) room() error {
-	var st syscall.Statfs_t
-	if err := syscall.Statfs(s.dir, &st); err != nil {
-		return err
-	}
-	if free := int64(st.Bavail) * st.Bsize; free < reserve {
-		return fmt.Errorf("%w (%d MiB free, %d MiB needed at least)", syscall.ENOSPC, free>>20, reserve>>20)
-	}
-	return nil
 }

@@ -42,6 +42,9 @@ const (
 	answerEnding              // the owner is ending: ask the next one
 )
 
+// errBabble means that the other side says what makes no sense.
+var errBabble = fmt.Errorf("%w: processes of different versions share the cache", errMalformed)
+
 // frame is a question or an answer.
 type frame struct {
 	number uint64
@@ -63,14 +66,12 @@ func readFrame(r io.Reader) (frame, error) {
 	}
 	length := int64(binary.LittleEndian.Uint32(header[:])) - (8 + 1)
 	if length < 0 || length > maxBody {
-		return frame{}, errMalformed
+		return frame{}, errBabble
 	}
 	f := frame{binary.LittleEndian.Uint64(header[4:]), header[12], make([]byte, length)}
 	_, err := io.ReadFull(r, f.body)
 	return f, err
 }
-
-var errMalformed = errors.New("malformed message between processes that share a cache: are they of different versions?")
 
 func appendDigests(b []byte, ds []cas.Digest) []byte {
 	for _, d := range ds {
@@ -121,11 +122,9 @@ func cutEntry(b []byte, d cas.Digest) (e entry, rest []byte, err error) {
 	}
 	n := 1 + int(b[0])
 	if n > 1 {
-		if e = decodeEntry(d, b[1:n]); e.kind == 0 {
-			return e, nil, errMalformed
-		}
+		e, err = decodeEntry(d, b[1:n])
 	}
-	return e, b[n:], nil
+	return e, b[n:], err
 }
 
 func appendItems(b []byte, items []item) []byte {
@@ -185,7 +184,7 @@ func (e *remoteError) Unwrap() error {
 func decodeError(b []byte) error {
 	e := &remoteError{}
 	if err := json.Unmarshal(b, &e.failure); err != nil {
-		return fmt.Errorf("%w: %w", errMalformed, err)
+		return errBabble
 	}
 	return e
 }
