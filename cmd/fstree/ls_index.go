@@ -15,7 +15,7 @@ const indexTime = "2006-01-02T15:04:05.000Z07:00"
 
 // Run lists what the index of the directory says.
 func (c *lsIndexCommand) Run(a *app) error {
-	entries, err := worktree.ReadIndex(c.Dir, a.worktreeOptions())
+	entries, err := worktree.ReadIndex(c.dir(), a.worktreeOptions())
 	if err != nil {
 		return err
 	}
