@@ -1,8 +1,11 @@
 package transfer
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -15,7 +18,7 @@ import (
 func Pull(ctx context.Context, far cas.Getter, near cas.Store, root cas.Digest, opt Options) error {
 	opt.fill()
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(opt.Parallel)
+	group.SetLimit(streams)
 	p := puller{far: far, near: near, opt: opt, group: group, seen: map[cas.Digest]struct{}{}}
 	walkErr := p.walk(ctx, root)
 	err := group.Wait()
@@ -58,21 +61,70 @@ func (p *puller) walk(ctx context.Context, root cas.Digest) error {
 	return p.fetchPending(ctx)
 }
 
+// fetchPending starts to fetch those pending files that near lacks.
 func (p *puller) fetchPending(ctx context.Context) error {
 	missing, err := lacking(ctx, p.near, p.pending)
 	if err != nil {
 		return err
 	}
 	p.pending = p.pending[:0]
-	for _, d := range missing {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		p.opt.Observer.Missing(d, false)
-		p.group.Go(func() error { return move(ctx, p.far, p.near, d, false, p.opt.Observer) })
+	for len(missing) > 0 && ctx.Err() == nil {
+		batch := missing[:min(batchSize, len(missing))]
+		missing = missing[len(batch):]
+		p.group.Go(func() error { return p.fetch(ctx, batch, false) })
 	}
-	return nil
+	return context.Cause(ctx)
 }
+
+// fetch copies objects from far to near. Small ones are stored side by side: a
+// store that many write to at once has one write for all of them.
+func (p *puller) fetch(ctx context.Context, ds []cas.Digest, areTrees bool) error {
+	for _, d := range ds {
+		p.opt.Observer.Missing(d, areTrees)
+	}
+	storing, ctx := errgroup.WithContext(ctx)
+	storing.SetLimit(p.opt.perStream())
+	err := cas.GetMany(ctx, p.far, ds, p.opt.perStream(), func(d cas.Digest, o cas.Object, err error) error {
+		if err != nil {
+			return err
+		}
+		return p.keep(ctx, storing, d, o, areTrees)
+	})
+	if failed := storing.Wait(); failed != nil {
+		return failed
+	}
+	return err
+}
+
+// keep stores o near: at once if it is large, beside others if it is small.
+func (p *puller) keep(ctx context.Context, storing *errgroup.Group, d cas.Digest, o cas.Object, areTrees bool) error {
+	put := func(r io.Reader) error {
+		err := p.near.Put(ctx, d, r)
+		if err == nil {
+			p.opt.Observer.Moved(d, areTrees)
+		}
+		return err
+	}
+	head := heads.Get().(*[headSize]byte)
+	n, err := io.ReadFull(o, head[:])
+	switch err {
+	case io.EOF, io.ErrUnexpectedEOF: // all of it, and verified
+		storing.Go(func() error {
+			defer heads.Put(head)
+			return put(bytes.NewReader(head[:n]))
+		})
+		return nil
+	case nil:
+		err = put(io.MultiReader(bytes.NewReader(head[:]), o))
+	}
+	heads.Put(head)
+	return err
+}
+
+// headSize is what is read of an object to see whether it is small.
+const headSize = 64<<10 + 1
+
+var heads = sync.Pool{New: func() any { return new([headSize]byte) }}
 
 // trees opens trees near, after fetching those that near lacks or holds
 // damaged.
@@ -84,8 +136,7 @@ func (p trees) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
 	if err == nil || !errors.Is(err, cas.ErrNotFound) && !errors.As(err, &mismatch) {
 		return o, err
 	}
-	p.opt.Observer.Missing(d, true)
-	if err := move(ctx, p.far, p.near, d, true, p.opt.Observer); err != nil {
+	if err := p.fetch(ctx, []cas.Digest{d}, true); err != nil {
 		return nil, err
 	}
 	return p.near.Get(ctx, d)

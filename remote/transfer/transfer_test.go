@@ -100,7 +100,7 @@ func (r *record) Missing(d cas.Digest, _ bool) {
 	r.missing[d]++
 }
 
-func (r *record) Moved(d cas.Digest, _ bool, _ int64) {
+func (r *record) Moved(d cas.Digest, _ bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.moved[d]++
