@@ -41,8 +41,9 @@ func (c *dirArg) write(ctx context.Context, a *app, cache *disk.Store) (worktree
 
 // locate says which directory the paths in an error are relative to.
 func (c *dirArg) locate(err error) error {
+	var entry *worktree.EntryError
 	var entries *worktree.EntryErrors
-	if errors.As(err, &entries) {
+	if errors.As(err, &entries) || errors.As(err, &entry) {
 		return fmt.Errorf("in %s: %w", c.dir(), err)
 	}
 	return err
