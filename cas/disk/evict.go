@@ -87,14 +87,20 @@ func (x *engine) evictTo(ctx context.Context, limit limits) (done evicted, err e
 	if limit.Size <= 0 || excess <= 0 {
 		return done, nil
 	}
+	defer x.touches.noteAll()()
+	held, err := x.store.readHolds()
+	if err != nil {
+		return done, x.failed(err)
+	}
 	protected := x.protected(limit)
-	cutoff, err := x.cutoff(ctx, excess, protected)
+	free := func(it item) bool { return it.entry.used < protected && !held.has(it.digest) }
+	cutoff, err := x.cutoff(ctx, excess, free)
 	if err != nil {
 		return done, x.failed(err)
 	}
 	v := victims{engine: x, excess: excess}
 	err = x.each(ctx, func(it item) error {
-		if it.entry.used>>evictGrain > cutoff || it.entry.used >= protected {
+		if it.entry.used>>evictGrain > cutoff || !free(it) {
 			return nil
 		}
 		return v.add(it)
@@ -123,10 +129,10 @@ const evictGrain = 6
 
 // cutoff returns the bucket of last use up to which objects must go for excess
 // bytes to be freed.
-func (x *engine) cutoff(ctx context.Context, excess int64, protected uint32) (uint32, error) {
+func (x *engine) cutoff(ctx context.Context, excess int64, free func(item) bool) (uint32, error) {
 	bytes := map[uint32]int64{}
 	err := x.each(ctx, func(it item) error {
-		if it.entry.used < protected {
+		if free(it) {
 			bytes[it.entry.used>>evictGrain] += it.entry.size
 		}
 		return nil
@@ -172,12 +178,16 @@ func (v *victims) remove() error {
 	defer x.files.Unlock()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.flushTouchesLocked()
+	touched := x.touches.take()
+	x.writeTouches(touched)
 	var gone evicted
 	err := x.changeLocked(func(c *change) error {
 		for _, it := range v.items {
 			now, err := get(c.txn, it.digest)
-			if err != nil || now != it.entry {
+			if err != nil {
+				return err
+			}
+			if _, used := touched[it.digest]; used || now != it.entry {
 				continue
 			}
 			if now.kind == filed {
