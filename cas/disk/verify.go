@@ -88,6 +88,9 @@ func (v *verification) note(ctx context.Context, it item, err error) error {
 			return nil
 		}
 	}
+	if errors.Is(err, fs.ErrNotExist) && it.entry.kind == filed && it.entry.identity == (identity{}) {
+		return nil // on its way in or out when a process was killed
+	}
 	<-v.turn
 	defer func() { v.turn <- struct{}{} }()
 	v.done.Objects++
