@@ -146,6 +146,18 @@ func (p *process) kill() {
 	p.Wait()
 }
 
+// stop returns when no thread of p runs any more.
+func (p *process) stop(t *testing.T) {
+	t.Helper()
+	if err := p.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	var status syscall.WaitStatus
+	if _, err := syscall.Wait4(p.Process.Pid, &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() {
+		t.Fatalf("wait: %v, status %v", err, status)
+	}
+}
+
 // hold starts a process that owns the index of dir.
 func hold(t *testing.T, dir string) *process {
 	t.Helper()
@@ -196,9 +208,7 @@ func TestStoppedOwnerIsAnErrorNotAHang(t *testing.T) {
 	dir := t.TempDir()
 	p := hold(t, dir)
 	connected, stranger := openClient(t, dir), open(t, dir, Options{})
-	if err := p.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	p.stop(t)
 	for _, s := range []*Store{connected, stranger} {
 		t.Run("", func(t *testing.T) {
 			t.Parallel()
