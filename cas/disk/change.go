@@ -142,29 +142,50 @@ func (x *engine) setAside(it item) error {
 	return err
 }
 
-// each calls fn for every object in the index.
-func (x *engine) each(ctx context.Context, fn func(item) error) error {
-	return x.view(func(txn *badger.Txn) error {
+func (x *engine) list(_ context.Context, after cas.Digest) (items []item, err error) {
+	err = x.view(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{objectKey}})
 		defer it.Close()
-		for it.Rewind(); it.Valid(); it.Next() {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			d, err := cas.DigestFromBytes(it.Item().Key()[1:])
-			var e entry
-			if err == nil {
-				err = it.Item().Value(func(b []byte) (err error) { e, err = decodeEntry(d, b); return err })
-			}
+		for it.Seek(append(keyOf(after), 0)); it.Valid() && len(items) < batchCount; it.Next() {
+			found, err := itemOf(it.Item())
 			if err != nil {
-				return fmt.Errorf("%w: %w", errDamaged, err)
-			}
-			if err := fn(item{d, e}); err != nil {
 				return err
 			}
+			items = append(items, found)
 		}
 		return nil
 	})
+	return items, err
+}
+
+func itemOf(found *badger.Item) (it item, err error) {
+	it.digest, err = cas.DigestFromBytes(found.Key()[1:])
+	if err == nil {
+		err = found.Value(func(b []byte) (err error) { it.entry, err = decodeEntry(it.digest, b); return err })
+	}
+	if err != nil {
+		return it, fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	return it, nil
+}
+
+// each calls fn for every object in the index.
+func (x *engine) each(ctx context.Context, fn func(item) error) error {
+	for after := (cas.Digest{}); ; {
+		items, err := x.list(ctx, after)
+		if err != nil || len(items) == 0 {
+			return err
+		}
+		for _, it := range items {
+			if err := fn(it); err != nil {
+				return err
+			}
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		after = items[len(items)-1].digest
+	}
 }
 
 func (x *engine) stats(context.Context) (Stats, error) {

@@ -212,6 +212,18 @@ func (c *client) forget(ctx context.Context, it item) error {
 	return err
 }
 
+func (c *client) list(ctx context.Context, after cas.Digest) ([]item, error) {
+	var question []byte
+	if !after.IsZero() {
+		question = appendDigests(nil, []cas.Digest{after})
+	}
+	b, err := c.call(ctx, opList, question)
+	if err != nil {
+		return nil, err
+	}
+	return parseItems(b)
+}
+
 func (c *client) evict(ctx context.Context, want limits) (done evicted, err error) {
 	err = c.exchange(ctx, opEvict, want, &done)
 	return done, err

@@ -1,35 +1,64 @@
 package disk
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"os"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
+
+	"github.com/fstree/fstree/cas"
 )
 
 // compact gives back the space of packs that are more than half empty: what is
-// in use moves to another pack. A pack that somebody appends to is left alone.
+// in use moves to another pack. The emptiest go first, so that on a full disk
+// the first ones make room for the others. A pack that somebody appends to is
+// left alone.
 func (x *engine) compact(ctx context.Context) error {
-	names, err := os.ReadDir(x.store.path(packsDir))
+	sparse, err := x.sparse()
 	if err != nil {
 		return x.failed(err)
 	}
-	var w packWriter
+	w := packWriter{reserve: ballast / 2}
 	defer w.close()
-	for _, name := range names {
+	for _, p := range sparse {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		id, ok := parsePackName(name.Name())
-		info, err := name.Info()
-		if !ok || err != nil || info.Size() <= 2*x.inUse(id) {
-			continue
-		}
-		if err := x.compactPack(ctx, id, &w); err != nil {
+		if err := x.compactPack(ctx, p.id, &w); err != nil {
 			return x.failed(err)
 		}
 	}
 	return nil
+}
+
+// sparsePack is a pack that is more than half empty.
+type sparsePack struct {
+	id   uint64
+	used int64
+}
+
+// sparse returns the sparse packs, the emptiest first.
+func (x *engine) sparse() ([]sparsePack, error) {
+	names, err := os.ReadDir(x.store.path(packsDir))
+	if err != nil {
+		return nil, err
+	}
+	var sparse []sparsePack
+	for _, name := range names {
+		id, ok := parsePackName(name.Name())
+		info, err := name.Info()
+		if !ok || err != nil {
+			continue
+		}
+		if used := x.inUse(id); info.Size() > 2*used {
+			sparse = append(sparse, sparsePack{id, used})
+		}
+	}
+	slices.SortFunc(sparse, func(a, b sparsePack) int { return cmp.Compare(a.used, b.used) })
+	return sparse, nil
 }
 
 func (x *engine) inUse(id uint64) int64 {
@@ -81,8 +110,13 @@ func (m *mover) add(it item) error {
 		return err
 	}
 	data, err := m.engine.store.readPacked(it.digest, it.entry)
-	if err != nil {
+	var mismatch *cas.MismatchError
+	if errors.As(err, &mismatch) {
+		m.engine.store.log.Warn("set a damaged object aside", "cache", m.engine.store.dir, "cause", err)
 		return m.engine.forget(m.engine.lifetime, it)
+	}
+	if err != nil {
+		return err
 	}
 	h := heads.Get().(*head)
 	m.old = append(m.old, it)

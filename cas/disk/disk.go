@@ -115,6 +115,7 @@ const (
 	objectsDir = "objects"
 	packsDir   = "packs"
 	tmpDir     = "tmp"     // files on their way to objects/, locked by their writer
+	holdsDir   = "holds"   // what must not be evicted, locked by who holds it
 	damagedDir = "damaged" // what was set aside
 )
 
@@ -134,7 +135,7 @@ func prepare(dir string) error {
 	if err := private(dir); err != nil {
 		return err
 	}
-	for _, sub := range []string{runDir, indexDir, objectsDir, packsDir, tmpDir, damagedDir} {
+	for _, sub := range []string{runDir, indexDir, objectsDir, packsDir, tmpDir, holdsDir, damagedDir} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return bare(err)
 		}

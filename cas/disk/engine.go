@@ -99,7 +99,7 @@ func openEngine(s *Store) (*engine, error) {
 		s.removeLeftovers()
 		return x, nil
 	}
-	if full := s.room(); full != nil {
+	if full := s.room(reserve); full != nil {
 		return nil, x.failed(full)
 	}
 	if errors.Is(err, fs.ErrPermission) {
@@ -357,77 +357,3 @@ func (c *change) drop(d cas.Digest, old entry) error {
 }
 
 func (x *engine) clock() uint32 { return uint32(x.store.now().Unix()) }
-
-// touchAfter is how old the time of an object's last use may get before a use
-// is written down; reading would be writing otherwise.
-const touchAfter = 5 * time.Minute
-
-// touches are uses that are not written down yet.
-type touches struct {
-	mu  sync.Mutex
-	set map[cas.Digest]struct{}
-}
-
-const maxTouches = batchCount
-
-// touch notes the use of ds where it is due, and tells whether it is time to
-// write the notes down.
-func (x *engine) touch(ds []cas.Digest, entries []entry) bool {
-	due := x.clock() - uint32(touchAfter/time.Second)
-	t := &x.touches
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for i, e := range entries {
-		if e.kind != 0 && e.used < due {
-			if t.set == nil {
-				t.set = map[cas.Digest]struct{}{}
-			}
-			t.set[ds[i]] = struct{}{}
-		}
-	}
-	return len(t.set) >= maxTouches
-}
-
-func (t *touches) take() map[cas.Digest]struct{} {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	set := t.set
-	t.set = nil
-	return set
-}
-
-// flushTouches writes down which objects were used. If it can't, they look
-// older than they are.
-func (x *engine) flushTouches() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.flushTouchesLocked()
-}
-
-func (x *engine) flushTouchesLocked() {
-	set := x.touches.take()
-	if len(set) == 0 || x.store.room() != nil {
-		return
-	}
-	now := x.clock()
-	err := x.changeLocked(func(c *change) error {
-		for d := range set {
-			e, err := get(c.txn, d)
-			if err != nil {
-				return err
-			}
-			if e.kind == 0 {
-				continue
-			}
-			used := e
-			used.used = now
-			if err := c.set(d, e, used); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		x.store.log.Warn("the last use of objects was not noted", "cause", err)
-	}
-}

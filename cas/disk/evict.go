@@ -87,14 +87,20 @@ func (x *engine) evictTo(ctx context.Context, limit limits) (done evicted, err e
 	if limit.Size <= 0 || excess <= 0 {
 		return done, nil
 	}
+	defer x.touches.noteAll()()
+	held, err := x.store.readHolds()
+	if err != nil {
+		return done, x.failed(err)
+	}
 	protected := x.protected(limit)
-	cutoff, err := x.cutoff(ctx, excess, protected)
+	free := func(it item) bool { return it.entry.used < protected && !held.has(it.digest) }
+	cutoff, err := x.cutoff(ctx, excess, free)
 	if err != nil {
 		return done, x.failed(err)
 	}
 	v := victims{engine: x, excess: excess}
 	err = x.each(ctx, func(it item) error {
-		if it.entry.used>>evictGrain > cutoff || it.entry.used >= protected {
+		if it.entry.used>>evictGrain > cutoff || !free(it) {
 			return nil
 		}
 		return v.add(it)
@@ -123,10 +129,10 @@ const evictGrain = 6
 
 // cutoff returns the bucket of last use up to which objects must go for excess
 // bytes to be freed.
-func (x *engine) cutoff(ctx context.Context, excess int64, protected uint32) (uint32, error) {
+func (x *engine) cutoff(ctx context.Context, excess int64, free func(item) bool) (uint32, error) {
 	bytes := map[uint32]int64{}
 	err := x.each(ctx, func(it item) error {
-		if it.entry.used < protected {
+		if free(it) {
 			bytes[it.entry.used>>evictGrain] += it.entry.size
 		}
 		return nil
@@ -165,34 +171,23 @@ func (v *victims) add(it item) error {
 	return nil
 }
 
-// remove removes what was gathered, except what was used since.
+// remove removes what was gathered, except what was used since. A file loses
+// its identity before it goes: a missing file that has one was not evicted but
+// lost.
 func (v *victims) remove() error {
 	x := v.engine
 	x.files.Lock()
 	defer x.files.Unlock()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.flushTouchesLocked()
+	touched := x.touches.take()
+	x.writeTouches(touched)
+	v.items = slices.DeleteFunc(v.items, func(it item) bool { _, used := touched[it.digest]; return used })
+	err := x.changeLocked(v.condemn)
 	var gone evicted
-	err := x.changeLocked(func(c *change) error {
-		for _, it := range v.items {
-			now, err := get(c.txn, it.digest)
-			if err != nil || now != it.entry {
-				continue
-			}
-			if now.kind == filed {
-				if err := os.Remove(x.store.objectPath(it.digest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-					return err
-				}
-			}
-			if err := c.drop(it.digest, now); err != nil {
-				return err
-			}
-			gone.Objects++
-			gone.Bytes += now.size
-		}
-		return nil
-	})
+	if err == nil {
+		err = x.changeLocked(func(c *change) (err error) { gone, err = v.drop(c); return err })
+	}
 	v.items, v.bytes = v.items[:0], 0
 	if err != nil {
 		return err
@@ -203,4 +198,54 @@ func (v *victims) remove() error {
 		return errEnough
 	}
 	return nil
+}
+
+func (v *victims) condemn(c *change) error {
+	for i, it := range v.items {
+		now, err := get(c.txn, it.digest)
+		if err != nil {
+			return err
+		}
+		if now.kind != filed || now != it.entry {
+			continue
+		}
+		v.items[i].entry.identity = identity{}
+		if err := c.set(it.digest, now, v.items[i].entry); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *victims) drop(c *change) (gone evicted, err error) {
+	for _, it := range v.items {
+		now, err := get(c.txn, it.digest)
+		if err != nil {
+			return gone, err
+		}
+		if now != it.entry {
+			continue
+		}
+		if err := v.engine.unlink(it); err != nil {
+			return gone, err
+		}
+		if err := c.drop(it.digest, now); err != nil {
+			return gone, err
+		}
+		gone.Objects++
+		gone.Bytes += now.size
+	}
+	return gone, nil
+}
+
+// unlink removes the file of an object that has one.
+func (x *engine) unlink(it item) error {
+	if it.entry.kind != filed {
+		return nil
+	}
+	err := os.Remove(x.store.objectPath(it.digest))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }

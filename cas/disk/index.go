@@ -20,6 +20,9 @@ type index interface {
 	// forget drops an object if its entry is still the one given, and sets its
 	// file aside.
 	forget(ctx context.Context, it item) error
+	// list returns up to batchCount objects after the given one, in the order of
+	// their digests. None means that there are no more.
+	list(ctx context.Context, after cas.Digest) ([]item, error)
 	// evict brings the store down to its size.
 	evict(ctx context.Context, want limits) (evicted, error)
 	stats(ctx context.Context) (Stats, error)

@@ -90,7 +90,7 @@ func (p *packer) send(ctx context.Context, parcel *parcel) error {
 
 func (p *packer) run() {
 	defer close(p.ended)
-	var w packWriter
+	w := packWriter{reserve: reserve}
 	defer w.close()
 	for first := range p.queue {
 		batch := p.collect(first)
@@ -122,8 +122,9 @@ func (p *packer) collect(first *parcel) []*parcel {
 
 // packWriter appends batches to packs, one after the other.
 type packWriter struct {
-	pack *pack
-	buf  []byte
+	reserve int64 // bytes of the disk that are left free
+	pack    *pack
+	buf     []byte
 }
 
 func (w *packWriter) close() {
@@ -170,7 +171,7 @@ func (s *Store) missing(batch []*parcel) ([]*parcel, error) {
 
 // write appends fresh to the pack and returns where everything is.
 func (w *packWriter) write(s *Store, fresh []*parcel) ([]item, error) {
-	if err := s.room(); err != nil {
+	if err := s.room(w.reserve); err != nil {
 		return nil, err
 	}
 	if w.pack == nil || w.pack.end >= packLimit {

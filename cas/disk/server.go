@@ -9,6 +9,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/fstree/fstree/cas"
 )
 
 // server answers the questions of other processes.
@@ -176,6 +178,13 @@ func (v *server) do(ctx context.Context, f frame) ([]byte, error) {
 			return nil, errBabble
 		}
 		return nil, x.forget(ctx, items[0])
+	case opList:
+		ds, err := parseDigests(f.body)
+		if err != nil || len(ds) > 1 {
+			return nil, errBabble
+		}
+		items, err := x.list(ctx, append(ds, cas.Digest{})[0])
+		return appendItems(nil, items), err
 	case opEvict:
 		var l limits
 		if err := json.Unmarshal(f.body, &l); err != nil {

@@ -18,7 +18,7 @@ type temp struct {
 }
 
 func (s *Store) newTemp() (*temp, error) {
-	if err := s.room(); err != nil {
+	if err := s.room(reserve); err != nil {
 		return nil, err
 	}
 	for {
@@ -39,7 +39,7 @@ func (s *Store) newTemp() (*temp, error) {
 
 // write appends p.
 func (t *temp) write(p []byte) error {
-	err := t.store.room()
+	err := t.store.room(reserve)
 	if err == nil {
 		_, err = t.file.Write(p)
 	}

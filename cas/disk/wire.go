@@ -30,6 +30,7 @@ const (
 	opRecord             // items → nothing
 	opPublish            // JSON publication → nothing
 	opForget             // one item → nothing
+	opList               // no digest or one → items
 	opEvict              // JSON limits → JSON evicted
 	opStats              // nothing → JSON Stats
 )
