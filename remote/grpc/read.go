@@ -20,7 +20,7 @@ func (s *Store) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
 		defer dog.Stop()
 		return nil, s.fail(ctx, d, err)
 	}
-	r := &reader{store: s, digest: d, ctx: ctx, dog: dog, stream: stream}
+	r := &reader{store: s, digest: d, ctx: ctx, dog: dog, stream: stream, data: wire.In{DataField: 1}}
 	if err := r.receive(); err != nil && err != io.EOF {
 		dog.Stop()
 		return nil, err
@@ -35,19 +35,17 @@ type reader struct {
 	ctx    context.Context
 	dog    *wire.Watchdog
 	stream grpc.ServerStreamingClient[pb.ReadObjectResponse]
-	data   []byte
+	data   wire.In
 	err    error
 }
 
 func (r *reader) Read(p []byte) (int, error) {
-	for len(r.data) == 0 {
+	for r.data.Remaining() == 0 {
 		if err := r.receive(); err != nil {
 			return 0, err
 		}
 	}
-	n := copy(p, r.data)
-	r.data = r.data[n:]
-	return n, nil
+	return r.data.Read(p)
 }
 
 func (r *reader) receive() error {
@@ -55,16 +53,17 @@ func (r *reader) receive() error {
 		return r.err
 	}
 	r.dog.Wake()
-	message, err := r.stream.Recv()
+	err := r.stream.RecvMsg(&r.data)
 	r.dog.Sleep()
 	if err != nil && err != io.EOF {
 		err = r.store.fail(r.ctx, r.digest, err)
 	}
-	r.data, r.err = message.GetData(), err
+	r.err = err
 	return err
 }
 
 func (r *reader) Close() error {
 	r.dog.Stop()
+	r.data.Free()
 	return nil
 }

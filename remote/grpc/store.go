@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	pb "github.com/fstree/fstree/proto"
+	"github.com/fstree/fstree/remote/internal/wire"
 )
 
 const (
@@ -37,6 +38,9 @@ type Store struct {
 	opt    Options
 	conn   *grpc.ClientConn
 	client pb.CacheServiceClient
+
+	store     pb.StoreServiceClient
+	extension extension
 }
 
 // Open returns the store at address, a HOST:PORT. It does not connect: the
@@ -48,7 +52,7 @@ func Open(url, address string, opt Options) (*Store, error) {
 		grpc.WithInitialConnWindowSize(window),
 		grpc.WithReadBufferSize(bufSize),
 		grpc.WithWriteBufferSize(bufSize),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.ForceCodecV2(wire.Codec)),
 		grpc.WithDisableServiceConfig(),
 		// A server that is back is found soon.
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -61,7 +65,7 @@ func Open(url, address string, opt Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", url, err)
 	}
-	return &Store{url: url, opt: opt, conn: conn, client: pb.NewCacheServiceClient(conn)}, nil
+	return &Store{url: url, opt: opt, conn: conn, client: pb.NewCacheServiceClient(conn), store: pb.NewStoreServiceClient(conn)}, nil
 }
 
 // Close ends all calls and the connection.

@@ -5,21 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
+	"slices"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/fstree/fstree/cas"
 	pb "github.com/fstree/fstree/proto"
 	"github.com/fstree/fstree/remote/internal/wire"
 )
-
-// pieceSize is how much of an object one message of WriteObject carries.
-const pieceSize = 256 << 10
-
-var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 
 // writeStream declares WriteObject as a stream in both directions, which is the
 // same on the wire: jolt-cache ends a successful call without its one response,
@@ -35,7 +31,7 @@ func (s *Store) Put(ctx context.Context, d cas.Digest, r io.Reader) error {
 	if err != nil {
 		return s.fail(ctx, d, err)
 	}
-	w := writer{stream: stream, dog: dog, message: pb.WriteObjectRequest{Digest: d.String()}}
+	w := writer{stream: stream, dog: dog}
 	err = w.send(d, r)
 	var source *sourceError
 	switch {
@@ -53,29 +49,34 @@ type sourceError struct{ err error }
 func (e *sourceError) Error() string { return e.err.Error() }
 
 type writer struct {
-	stream  grpc.ClientStream
-	dog     *wire.Watchdog
-	message pb.WriteObjectRequest
+	stream grpc.ClientStream
+	dog    *wire.Watchdog
 }
 
 // send streams r and waits for the verdict. It sends at least one message.
 func (w *writer) send(d cas.Digest, r io.Reader) error {
-	buf := pieces.Get().(*[pieceSize]byte)
-	defer pieces.Put(buf)
+	fields, err := proto.Marshal(&pb.WriteObjectRequest{Digest: d.String()})
+	if err != nil {
+		return err
+	}
 	body := cas.Verify(d, io.NopCloser(r), -1)
 	defer body.Close()
 	for first := true; ; first = false {
+		data := wire.NewBuffer()
 		w.dog.Sleep()
-		n, err := wire.Fill(body, buf[:])
+		n, err := wire.Fill(body, data.Space())
 		w.dog.Wake()
+		data.Extend(n)
 		if err != nil && err != io.EOF {
+			data.Free()
 			return &sourceError{err}
 		}
-		if n > 0 || first {
-			w.message.Data = buf[:n]
-			if err := w.stream.SendMsg(&w.message); err != nil {
-				return w.earlyEnd(err)
-			}
+		if n == 0 && !first {
+			data.Free()
+			return w.finish()
+		}
+		if err := w.stream.SendMsg(&wire.Out{Fields: slices.Clone(fields), DataField: 2, Data: data}); err != nil {
+			return w.earlyEnd(err)
 		}
 		if err == io.EOF {
 			return w.finish()

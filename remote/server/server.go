@@ -1,5 +1,6 @@
-// Package server offers a store to others: as fstree.CacheService over gRPC,
-// and as objects under paths over HTTP. Writes are verified before they are
+// Package server offers a store to others: over gRPC, as fstree.CacheService
+// to all clients and as fstree.store.v1.StoreService to ours, and as objects
+// under paths over HTTP. Writes are verified before they are
 // seen by anybody; what a client sends is bounded in size, number and silence.
 package server
 
@@ -19,6 +20,7 @@ import (
 
 	"github.com/fstree/fstree/cas"
 	pb "github.com/fstree/fstree/proto"
+	"github.com/fstree/fstree/remote/internal/wire"
 )
 
 const (
@@ -80,6 +82,7 @@ func New(store cas.Store, opt Options) *Server {
 	s.metrics.usage = opt.Usage
 	s.grpc = newGRPC()
 	pb.RegisterCacheServiceServer(s.grpc, &cacheService{server: s})
+	pb.RegisterStoreServiceServer(s.grpc, &storeService{server: s})
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc)
 	s.http = &http.Server{
@@ -94,6 +97,7 @@ func New(store cas.Store, opt Options) *Server {
 
 func newGRPC() *grpc.Server {
 	return grpc.NewServer(
+		grpc.ForceServerCodecV2(wire.Codec),
 		grpc.InitialWindowSize(window),
 		grpc.InitialConnWindowSize(window),
 		grpc.ReadBufferSize(bufSize),

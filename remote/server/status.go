@@ -60,12 +60,32 @@ func toStatus(err error) error {
 	var mismatch *cas.MismatchError
 	if errors.As(err, &mismatch) {
 		info := &errdetails.ErrorInfo{Domain: pb.ErrorDomain, Reason: pb.ReasonMismatch}
-		if !mismatch.Got.IsZero() {
-			info.Metadata = map[string]string{pb.MetadataGot: mismatch.Got.String()}
+		if got := gotOf(err); !got.IsZero() {
+			info.Metadata = map[string]string{pb.MetadataGot: got.String()}
 		}
 		if detailed, err := st.WithDetails(info); err == nil {
 			st = detailed
 		}
 	}
 	return st.Err()
+}
+
+// gotOf returns what came in place of the object that was announced, the zero
+// Digest if that is unknown or err is of another kind.
+func gotOf(err error) cas.Digest {
+	var mismatch *cas.MismatchError
+	if errors.As(err, &mismatch) {
+		return mismatch.Got
+	}
+	return cas.Digest{}
+}
+
+// damaged says that an object which is here is broken, which is not the fault
+// of whoever asks for it.
+func damaged(err error) error {
+	var mismatch *cas.MismatchError
+	if errors.As(err, &mismatch) {
+		return status.Error(codes.DataLoss, err.Error())
+	}
+	return err
 }
