@@ -1,0 +1,62 @@
+// Package transfer moves a tree, that is its whole closure, from store to
+// store. Only what the receiving store lacks is moved, and each tree object
+// only after everything below it, so that a transfer that was cut off leaves a
+// store that is merely further on.
+//
+// The package does not know which store is on this machine. Push is used where
+// the receiver is far and answers questions, Pull where the receiver is near
+// and the trees have to be fetched before more is known.
+package transfer
+
+import (
+	"context"
+
+	"github.com/fstree/fstree/cas"
+)
+
+// Options tune a transfer.
+type Options struct {
+	// Parallel is the number of objects under way at once, at least 1.
+	Parallel int
+	// Observer is told what happens. It may be nil.
+	Observer Observer
+}
+
+// Observer watches a transfer. Its methods are called from many goroutines at
+// once.
+type Observer interface {
+	// Missing reports an object that the receiver lacks.
+	Missing(d cas.Digest, isTree bool)
+	// Moved reports an object that the receiver now holds, and its length in
+	// bytes if known, else -1.
+	Moved(d cas.Digest, isTree bool, size int64)
+}
+
+func (o *Options) fill() {
+	o.Parallel = max(o.Parallel, 1)
+	if o.Observer == nil {
+		o.Observer = silent{}
+	}
+}
+
+type silent struct{}
+
+func (silent) Missing(cas.Digest, bool)      {}
+func (silent) Moved(cas.Digest, bool, int64) {}
+
+// hasBatch bounds a question about presence.
+const hasBatch = 1000
+
+// move copies one object.
+func move(ctx context.Context, from cas.Getter, to cas.Putter, d cas.Digest, isTree bool, observer Observer) error {
+	o, err := from.Get(ctx, d)
+	if err != nil {
+		return err
+	}
+	defer o.Close()
+	if err := to.Put(ctx, d, o); err != nil {
+		return err
+	}
+	observer.Moved(d, isTree, o.Size())
+	return nil
+}
