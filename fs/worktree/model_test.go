@@ -122,7 +122,7 @@ func (m *model) vandal(dir string) {
 	}
 }
 
-func TestAnySequenceOfTreesIsCheckedOutExactly(t *testing.T) {
+func TestAnySequenceIsCheckedOutExactly(t *testing.T) {
 	const sequences, length = 1000, 4
 	base := t.TempDir()
 	t.Cleanup(func() { loosenAll(base) })

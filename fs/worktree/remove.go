@@ -57,11 +57,14 @@ func (c *checkout) clearWay(p *place, it *item) error {
 		return nil
 	}
 	r := remover{c: c}
-	kept, err := r.remove(p.fd, it, path, p.known)
+	kept, err := r.empty(p.fd, it, path, r.below(it, p.known))
 	if err == nil && kept {
-		err = fmt.Errorf("a directory is in the way that holds %s or the index", private)
+		return fmt.Errorf("a directory is in the way that holds %s or the index", private)
 	}
-	return err
+	if err != nil || c.opt.DryRun {
+		return err
+	}
+	return unix.Unlinkat(p.fd, string(it.name), unix.AT_REMOVEDIR)
 }
 
 // remover removes entries and all below.
@@ -78,11 +81,7 @@ func (r *remover) remove(dir int, it *item, path string, known block) (kept bool
 	}
 	flags := 0
 	if it.stat.isDir() {
-		var below block
-		if it.place >= 0 && !it.changed {
-			below = r.c.index.child(known.at(it.place))
-		}
-		if kept, err = r.empty(dir, it, path, below); kept || err != nil {
+		if kept, err = r.empty(dir, it, path, r.below(it, known)); kept || err != nil {
 			return kept, err
 		}
 		flags = unix.AT_REMOVEDIR
@@ -96,6 +95,14 @@ func (r *remover) remove(dir int, it *item, path string, known block) (kept bool
 	}
 	r.c.did(path, Remove, 0)
 	return false, nil
+}
+
+// below returns what the index knows of the directory it.
+func (r *remover) below(it *item, known block) block {
+	if it.place < 0 || it.changed {
+		return nil
+	}
+	return r.c.index.child(known.at(it.place))
 }
 
 // empty removes what is in the directory it.

@@ -212,15 +212,16 @@ func (w *writer) recognise(d *dirNode, it *item, name []byte) {
 	}
 	r := d.known.at(place)
 	it.name, it.place = r.name(), place
-	switch it.stat.kind() {
-	case tree.Dir:
+	switch {
+	case it.stat.isDir():
 		it.changed = r.kind() != tree.Dir
-	case tree.File:
+	case !r.stat().unchanged(it.stat):
+		it.changed = true
+	case r.kind() == tree.File:
 		it.digest = r.digest()
-		it.changed = !r.stat().unchanged(it.stat) || !w.usable(it.digest)
-	case tree.Symlink:
+		it.changed = !w.usable(it.digest)
+	default:
 		it.target = r.target()
-		it.changed = !r.stat().unchanged(it.stat)
 	}
 }
 
