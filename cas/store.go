@@ -77,7 +77,8 @@ type Store interface {
 type Sizer interface {
 	// Sizes returns the length of each object in bytes, -1 where the store
 	// does not hold the object or can't tell. A size from a remote store is a
-	// claim until the content has proved it.
+	// claim until the content has proved it. Beside an error there are no
+	// sizes, or those that are known nevertheless, -1 for the others.
 	Sizes(ctx context.Context, ds []Digest) ([]int64, error)
 }
 

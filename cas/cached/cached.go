@@ -1,14 +1,18 @@
 // Package cached puts a near store before a far one: what is asked for comes
 // from near, and what near lacks is fetched from far once, kept near, and
 // served to everybody who waits for it.
+//
+// Near is a cache and no authority: where it is broken or full, far answers
+// alone.
 package cached
 
 import (
 	"context"
 	"errors"
-	"io"
+	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/fstree/fstree/cas"
 )
@@ -19,8 +23,15 @@ type Far interface {
 	cas.Haser
 }
 
+// DefaultSilence is how long far may send nothing before a fetch fails.
+const DefaultSilence = 30 * time.Second
+
 // Store answers from near, else from far. Make one with New, end it with Close.
 type Store struct {
+	// Silence is how long far may send nothing before a fetch fails with
+	// ErrUnavailable. Set it before the first use; 0 is DefaultSilence.
+	Silence time.Duration
+
 	near cas.Store
 	far  Far
 
@@ -30,14 +41,9 @@ type Store struct {
 	bytes    atomic.Int64
 
 	mu      sync.Mutex
+	closed  bool
 	flights map[cas.Digest]*flight
 	running sync.WaitGroup
-}
-
-// flight is the one fetch of an object. err is set when done is closed.
-type flight struct {
-	done chan struct{}
-	err  error
 }
 
 // New returns a Store over near and far. It closes neither.
@@ -46,14 +52,18 @@ func New(near cas.Store, far Far) *Store {
 	return &Store{near: near, far: far, lifetime: lifetime, end: end, flights: map[cas.Digest]*flight{}}
 }
 
-// Close ends all fetches and waits for their end.
+// Close ends all fetches and waits for their end. What is asked for then comes
+// from near or fails with ErrUnavailable.
 func (s *Store) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
 	s.end()
 	s.running.Wait()
 	return nil
 }
 
-// Fetched returns how many objects and bytes came from far so far.
+// Fetched returns how many objects and bytes were fetched so far.
 func (s *Store) Fetched() (objects, bytes int64) { return s.fetched.Load(), s.bytes.Load() }
 
 // Get answers from the near store. On a miss it waits for the one fetch of d,
@@ -61,128 +71,75 @@ func (s *Store) Fetched() (objects, bytes int64) { return s.fetched.Load(), s.by
 // waiting, the fetch goes on, and the reader's next try finds the object near.
 // Where near can't keep the object (a full disk) it streams from far.
 func (s *Store) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
-	o, err := s.near.Get(ctx, d)
-	if !fetchable(err) {
-		return o, err
+	o, nearErr := s.near.Get(ctx, d)
+	if nearErr == nil {
+		return o, nil
 	}
-	err = s.fetch(ctx, d)
-	var full *keepError
-	if errors.As(err, &full) {
-		return s.far.Get(ctx, d)
+	if !fetchable(nearErr) {
+		return s.without(ctx, d, nearErr)
+	}
+	err := s.fetch(ctx, d)
+	if keep := (*keepError)(nil); errors.As(err, &keep) {
+		return s.without(ctx, d, keep.err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	o, err = s.near.Get(ctx, d)
-	if fetchable(err) { // evicted in between, or a store that forgets
-		return s.far.Get(ctx, d)
+	o, nearErr = s.near.Get(ctx, d)
+	if nearErr == nil {
+		return o, nil
 	}
-	return o, err
+	return s.without(ctx, d, nearErr) // evicted in between, or a store that forgets
+}
+
+// without answers from far alone, near having failed with nearErr.
+func (s *Store) without(ctx context.Context, d cas.Digest, nearErr error) (cas.Object, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	o, err := s.far.Get(ctx, d)
+	if err != nil {
+		return nil, fmt.Errorf("%w; near: %w", err, nearErr)
+	}
+	return o, nil
 }
 
 // fetchable tells whether a near error is mended by a fetch: the object is
 // absent or damaged.
 func fetchable(err error) bool {
-	var mismatch *cas.MismatchError
-	return errors.Is(err, cas.ErrNotFound) || errors.As(err, &mismatch)
-}
-
-func (s *Store) fetch(ctx context.Context, d cas.Digest) error {
-	f := s.join(d)
-	select {
-	case <-f.done:
-		return f.err
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-// join returns the flight of d, starting it if there is none.
-func (s *Store) join(d cas.Digest) *flight {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if f, ok := s.flights[d]; ok {
-		return f
-	}
-	f := &flight{done: make(chan struct{})}
-	s.flights[d] = f
-	s.running.Go(func() {
-		f.err = s.copy(d)
-		s.mu.Lock()
-		delete(s.flights, d)
-		s.mu.Unlock()
-		close(f.done)
-	})
-	return f
-}
-
-// keepError is a failure of the near store, not of the far one.
-type keepError struct{ err error }
-
-func (e *keepError) Error() string { return e.err.Error() }
-func (e *keepError) Unwrap() error { return e.err }
-
-func (s *Store) copy(d cas.Digest) error {
-	o, err := s.far.Get(s.lifetime, d)
-	if err != nil {
-		return err
-	}
-	defer o.Close()
-	counted := &countingReader{r: o}
-	if err := s.near.Put(s.lifetime, d, counted); err != nil {
-		if counted.err != nil {
-			return counted.err
-		}
-		return &keepError{err}
-	}
-	s.fetched.Add(1)
-	s.bytes.Add(counted.n)
-	return nil
-}
-
-// countingReader counts bytes and remembers why they ended.
-type countingReader struct {
-	r   io.Reader
-	n   int64
-	err error // of r, io.EOF left out
-}
-
-func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	if err != nil && err != io.EOF {
-		c.err = err
-	}
-	return n, err
+	return errors.Is(err, cas.ErrNotFound) || errors.As(err, new(*cas.MismatchError))
 }
 
 // Has tells which of ds near or far hold; far is asked only for what near lacks.
 func (s *Store) Has(ctx context.Context, ds []cas.Digest) ([]bool, error) {
-	return ask(ds,
+	present, err := ask(ds, false,
 		func(ds []cas.Digest) ([]bool, error) { return s.near.Has(ctx, ds) },
-		func(ds []cas.Digest) ([]bool, error) { return s.far.Has(ctx, ds) },
-		func(present bool) bool { return present })
+		func(ds []cas.Digest) ([]bool, error) { return s.far.Has(ctx, ds) })
+	if err != nil {
+		return nil, err
+	}
+	return present, nil
 }
 
-// Sizes returns the lengths that near knows, else those that far claims.
+// Sizes returns the lengths that near knows, else those that far claims. What
+// near knows is there even if far can't be asked.
 func (s *Store) Sizes(ctx context.Context, ds []cas.Digest) ([]int64, error) {
-	return ask(ds,
+	return ask(ds, -1,
 		func(ds []cas.Digest) ([]int64, error) { return cas.SizesOf(ctx, s.near, ds) },
-		func(ds []cas.Digest) ([]int64, error) { return cas.SizesOf(ctx, s.far, ds) },
-		func(size int64) bool { return size >= 0 })
+		func(ds []cas.Digest) ([]int64, error) { return cas.SizesOf(ctx, s.far, ds) })
 }
 
 // ask puts a question about ds to near, and to far for those that near has no
-// answer to.
-func ask[T any](ds []cas.Digest, near, far func([]cas.Digest) ([]T, error), answered func(T) bool) ([]T, error) {
+// answer to. Beside an error of far stands what near has answered.
+func ask[T comparable](ds []cas.Digest, unknown T, near, far func([]cas.Digest) ([]T, error)) ([]T, error) {
 	answers, err := near(ds)
 	if err != nil {
-		return nil, err
+		return far(ds)
 	}
 	var open []cas.Digest
 	var places []int
 	for i := range answers {
-		if !answered(answers[i]) {
+		if answers[i] == unknown {
 			open, places = append(open, ds[i]), append(places, i)
 		}
 	}
@@ -190,11 +147,16 @@ func ask[T any](ds []cas.Digest, near, far func([]cas.Digest) ([]T, error), answ
 		return answers, nil
 	}
 	more, err := far(open)
-	if err != nil {
-		return nil, err
+	if len(more) != len(open) {
+		return answers, err
 	}
 	for i, place := range places {
 		answers[place] = more[i]
 	}
-	return answers, nil
+	return answers, err
+}
+
+// Near opens d if near holds it, and asks far for nothing.
+func (s *Store) Near(ctx context.Context, d cas.Digest) (cas.Object, error) {
+	return s.near.Get(ctx, d)
 }

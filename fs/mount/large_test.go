@@ -1,0 +1,79 @@
+package mount
+
+import (
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/fstree/fstree/cas"
+	"github.com/fstree/fstree/cas/tree"
+)
+
+func TestTableTakesFewBytesPerEntry(t *testing.T) {
+	s, d, err := newSynthetic(1, 1000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var content *tree.Tree
+	for d = range s.dirs {
+		if content, err = tree.Read(t.Context(), s, d); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const dirs = 1000
+	before := heap()
+	table := newTable()
+	opened := openMany(t, table, d, content, dirs)
+	perEntry := float64(heap()-before) / float64(opened)
+	if perEntry > 24 {
+		t.Errorf("%.1f bytes per entry", perEntry)
+	}
+	runtime.KeepAlive(table)
+}
+
+// openMany opens the nodes of content as if each were a directory of the same
+// content, and returns how many entries that makes.
+func openMany(t *testing.T, table *table, d cas.Digest, content *tree.Tree, n int) (entries int) {
+	for id := range uint32(n) {
+		if _, err := table.open(id, d, content); err != nil {
+			t.Fatal(err)
+		}
+		entries += content.Len()
+	}
+	return entries
+}
+
+func heap() uint64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc
+}
+
+func TestMemoryFollowsWhatWasListed(t *testing.T) {
+	m := mountChild(t, childOptions{Synthetic: [2]int{100, 1000}})
+	if _, err := os.ReadDir(m.path("dir000050")); err != nil {
+		t.Fatal(err)
+	}
+	if n := m.report().Stats.Entries; n != 1100 {
+		t.Errorf("%d entries are known, want those of two directories", n)
+	}
+}
+
+func TestLargeDirectoryIsListed(t *testing.T) {
+	m := mountChild(t, childOptions{Synthetic: [2]int{1, 100_000}})
+	for _, limit := range []time.Duration{20 * time.Second, 5 * time.Second} {
+		start := time.Now()
+		names, err := os.ReadDir(m.path("dir000000"))
+		if err != nil || len(names) != 100_000 {
+			t.Fatalf("%d names, %v", len(names), err)
+		}
+		if took := time.Since(start); took > limit {
+			t.Errorf("it took %v", took)
+		}
+	}
+	if info, err := os.Stat(m.path("dir000000", "file-000000-099999")); err != nil || info.Size() != 12345 {
+		t.Errorf("%v, %v", info, err)
+	}
+}
