@@ -79,11 +79,14 @@ func (s *Store) failureOf(d cas.Digest, failure *pb.Status) error {
 		return fmt.Errorf("%s: object %s failed for no reason", s.url, d)
 	}
 	var err error
-	if code == codes.InvalidArgument {
+	switch code {
+	case codes.InvalidArgument:
 		mismatch := &cas.MismatchError{Want: d}
 		mismatch.Got, _ = cas.DigestFromBytes(failure.GetGot())
 		err = mismatch
-	} else {
+	case codes.PermissionDenied:
+		err = fmt.Errorf("%w: the server takes no objects", cas.ErrReadOnly)
+	default:
 		err = translate(d, status.Error(code, failure.GetMessage()))
 	}
 	return fmt.Errorf("%s: %w", s.url, err)

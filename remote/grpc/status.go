@@ -33,14 +33,16 @@ func translate(d cas.Digest, err error) error {
 	switch {
 	case isNotFound(st) && !d.IsZero():
 		return &cas.NotFoundError{Digest: d}
-	case isMismatch(st):
+	case info(st).GetReason() == pb.ReasonMismatch:
 		return &cas.MismatchError{Want: d, Got: received(st)}
+	case info(st).GetReason() == pb.ReasonReadOnly:
+		return fmt.Errorf("%w: the server takes no objects", cas.ErrReadOnly)
 	}
 	switch st.Code() {
 	case codes.Unavailable, codes.DeadlineExceeded:
 		return fmt.Errorf("%w: %s", cas.ErrUnavailable, plain(st.Message()))
-	case codes.PermissionDenied:
-		return fmt.Errorf("%w: %s", cas.ErrReadOnly, st.Message())
+	case codes.Unauthenticated:
+		return fmt.Errorf("the server wants to know who asks: %s", st.Message())
 	case codes.Unimplemented:
 		return fmt.Errorf("this is no fstree server: %s", st.Message())
 	}
@@ -53,8 +55,6 @@ func isNotFound(st *status.Status) bool {
 	return st.Code() == codes.NotFound ||
 		st.Code() == codes.Internal && strings.Contains(strings.ToLower(st.Message()), "not found")
 }
-
-func isMismatch(st *status.Status) bool { return info(st).GetReason() == pb.ReasonMismatch }
 
 func received(st *status.Status) cas.Digest {
 	d, _ := cas.ParseDigest(info(st).GetMetadata()[pb.MetadataGot])
