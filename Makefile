@@ -7,7 +7,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 60s
 
-.PHONY: all build quickstart test setup lint generate unit stories fuzz clean
+.PHONY: all build quickstart test setup lint generate unit stories fuzz bench-worktree clean
 
 all: build
 
@@ -45,6 +45,11 @@ stories: build
 fuzz:
 	$(GO) test -run '^$$' -fuzz '^FuzzDigest$$' -fuzztime $(FUZZTIME) ./cas
 	$(GO) test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime $(FUZZTIME) ./cas/tree
+	$(GO) test -run '^$$' -fuzz '^FuzzIndex$$' -fuzztime $(FUZZTIME) ./fs/worktree
+
+# bench-worktree measures write-tree and checkout against git, cp and bare walks.
+bench-worktree:
+	$(GO) run ./scripts/bench-worktree $(BENCHFLAGS)
 
 clean:
 	rm -rf bin dist

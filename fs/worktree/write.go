@@ -3,8 +3,11 @@ package worktree
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -42,24 +45,25 @@ func Write(ctx context.Context, dir string, store Store, opt Options) (Result, e
 		return Result{}, fmt.Errorf("%s: %w", dir, err)
 	}
 	defer unix.Close(fd)
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	w := &writer{ctx: ctx, cancel: cancel, store: store, opt: opt, index: loadIndex(dir, opt), own: ownOf(dir, opt)}
-	if w.ignore, err = loadIgnore(fd, opt); err != nil {
+	rules, err := loadIgnore(fd, opt)
+	if err != nil {
 		return Result{}, fmt.Errorf("%s: %w", dir, err)
 	}
-	if err := w.findLost(); err != nil {
-		return Result{}, err
-	}
+	x := loadIndex(dir, opt)
 	opt.observe(Event{Kind: IndexRefreshed, Path: dir})
-	root := &dirNode{fd: fd, known: w.index.top()}
-	root.pending.Store(1)
-	w.crew.run(opt.Threads, func() { w.visit(root) })
-	if err := w.err(); err != nil {
+	q := inquire(ctx, store, x)
+	defer q.end()
+	w := &writer{store: store, opt: opt, ignore: rules, index: x, own: ownOf(dir, opt), inquiry: q}
+	root, err := w.walk(ctx, fd)
+	if errors.Is(err, errLost) {
+		w.lost = q.lost
+		root, err = w.walk(ctx, fd)
+	}
+	if err != nil {
 		return Result{}, err
 	}
-	if !root.section.old || w.index.epoch != w.epoch {
-		saveIndex(dir, opt, w.index, root.section, w.epoch)
+	if !root.section.old || x.epoch != q.epoch {
+		saveIndex(dir, opt, x, root.section, q.epoch)
 	}
 	return Result{
 		Root: root.section.block.digest(), Entries: int(w.entries.Load()),
@@ -69,16 +73,16 @@ func Write(ctx context.Context, dir string, store Store, opt Options) (Result, e
 
 // writer is one run of Write.
 type writer struct {
-	ctx    context.Context
-	cancel context.CancelCauseFunc
-	store  Store
-	opt    Options
-	ignore *ignore.Matcher
-	index  *index
-	own    own
-	lost   map[cas.Digest]struct{} // known objects that the store no longer holds
-	epoch  string
-	crew   crew
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	store   Store
+	opt     Options
+	ignore  *ignore.Matcher
+	index   *index
+	own     own
+	inquiry *inquiry
+	lost    map[cas.Digest]struct{} // known objects that the store no longer holds
+	crew    crew
 
 	failures   failures
 	entries    atomic.Int64
@@ -86,11 +90,34 @@ type writer struct {
 	addedBytes atomic.Int64
 }
 
-func (w *writer) err() error {
-	if w.ctx.Err() != nil {
-		return context.Cause(w.ctx)
+// walk goes through the directory that is open as fd. It does not wait for the
+// inquiry as long as nothing has to be stored that could name what the store
+// has lost; if something is lost it fails with errLost.
+func (w *writer) walk(ctx context.Context, fd int) (*dirNode, error) {
+	w.ctx, w.cancel = context.WithCancelCause(ctx)
+	defer w.cancel(nil)
+	w.entries.Store(0)
+	if _, err := unix.Seek(fd, 0, io.SeekStart); err != nil {
+		return nil, err
 	}
-	return w.failures.err()
+	root := &dirNode{fd: fd, known: w.index.top()}
+	root.pending.Store(1)
+	w.crew.run(w.opt.Threads, func() { w.visit(root) })
+	if w.ctx.Err() != nil {
+		return nil, context.Cause(w.ctx)
+	}
+	if err := w.failures.err(); err != nil {
+		return nil, err
+	}
+	return root, w.heed()
+}
+
+// heed waits for what the inquiry finds.
+func (w *writer) heed() error {
+	if w.lost != nil {
+		return nil
+	}
+	return w.inquiry.wait(w.ctx)
 }
 
 // dirNode is a directory whose tree is not known yet. It waits for its own
@@ -237,8 +264,10 @@ func (w *writer) usable(d cas.Digest) bool {
 	return !lost
 }
 
-// filesPerTask is how many changed files one task reads.
-const filesPerTask = 8
+// filesPerTask is how many changed files one task reads. It has the small ones
+// in hand all at once: a store keeps many objects together for much less than
+// one by one.
+const filesPerTask = 16
 
 // tasks returns the work below d: its subdirectories, and upon them, so that
 // they come first and d can be closed soon, its changed entries.
@@ -265,25 +294,38 @@ func (w *writer) tasks(d *dirNode) []func() {
 	return tasks
 }
 
+// smallFile is the size in bytes up to which a file is cheap to have in hand.
+const smallFile = 128 << 10
+
 // read looks at the content of changed entries of d.
 func (w *writer) read(d *dirNode, items []*item) {
 	defer w.leave(d)
+	var readers sync.WaitGroup
 	for _, it := range items {
-		if w.ctx.Err() != nil {
-			d.failed.Store(true)
-			return
+		if it.stat.size > smallFile {
+			w.readOne(d, it)
+			continue
 		}
-		err := w.readOne(d, it)
-		if err == unix.ENOENT {
-			it.gone = true
-			w.entries.Add(-1)
-		} else if err != nil {
-			d.fail(w, join(d.path, it.name), err)
-		}
+		readers.Go(func() { w.readOne(d, it) })
+	}
+	readers.Wait()
+}
+
+func (w *writer) readOne(d *dirNode, it *item) {
+	if w.ctx.Err() != nil {
+		d.failed.Store(true)
+		return
+	}
+	err := w.readContent(d, it)
+	if err == unix.ENOENT {
+		it.gone = true
+		w.entries.Add(-1)
+	} else if err != nil {
+		d.fail(w, join(d.path, it.name), err)
 	}
 }
 
-func (w *writer) readOne(d *dirNode, it *item) (err error) {
+func (w *writer) readContent(d *dirNode, it *item) error {
 	if it.stat.kind() == tree.File {
 		return w.addFile(d, it)
 	}
@@ -334,6 +376,9 @@ func (w *writer) name(d *dirNode) error {
 	if w.unchanged(d) {
 		d.section = &section{block: d.known, old: true}
 		return nil
+	}
+	if err := w.heed(); err != nil {
+		return err
 	}
 	d.items = tidy(d.items)
 	t, err := tree.New(entries(d.items))
