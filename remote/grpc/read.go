@@ -2,6 +2,7 @@ package grpc
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"google.golang.org/grpc"
@@ -12,8 +13,19 @@ import (
 )
 
 // Get opens d. It waits for the first bytes, so that an absent object is known
-// at once. The object ends with ctx, at the latest. Its size is unknown.
+// at once. The object ends with ctx, at the latest. Its size is unknown if the
+// server lacks the extension.
 func (s *Store) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
+	if !s.extension.isAbsent() {
+		o, err := s.getExtended(ctx, d)
+		if !errors.Is(err, errors.ErrUnsupported) {
+			return o, err
+		}
+	}
+	return s.getBasic(ctx, d)
+}
+
+func (s *Store) getBasic(ctx context.Context, d cas.Digest) (cas.Object, error) {
 	ctx, dog := wire.Watch(ctx, s.opt.Timeout)
 	stream, err := s.client.ReadObject(ctx, &pb.ReadObjectRequest{Digest: d.String()})
 	if err != nil {

@@ -17,8 +17,6 @@ import (
 )
 
 const (
-	// A window must hold what is on its way: 1 Gbit/s for 100 ms is 12.5 MB.
-	window  = 16 << 20
 	bufSize = 256 << 10
 
 	// Old servers take messages of up to 4 MiB.
@@ -48,8 +46,8 @@ type Store struct {
 func Open(url, address string, opt Options) (*Store, error) {
 	conn, err := grpc.NewClient("dns:///"+address,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithInitialWindowSize(window),
-		grpc.WithInitialConnWindowSize(window),
+		grpc.WithInitialWindowSize(wire.Window),
+		grpc.WithInitialConnWindowSize(wire.Window),
 		grpc.WithReadBufferSize(bufSize),
 		grpc.WithWriteBufferSize(bufSize),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.ForceCodecV2(wire.Codec)),

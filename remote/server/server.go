@@ -24,8 +24,6 @@ import (
 )
 
 const (
-	// See remote/grpc: 1 Gbit/s for 100 ms.
-	window  = 16 << 20
 	bufSize = 256 << 10
 
 	maxMessage     = 4 << 20
@@ -98,8 +96,8 @@ func New(store cas.Store, opt Options) *Server {
 func newGRPC() *grpc.Server {
 	return grpc.NewServer(
 		grpc.ForceServerCodecV2(wire.Codec),
-		grpc.InitialWindowSize(window),
-		grpc.InitialConnWindowSize(window),
+		grpc.InitialWindowSize(wire.Window),
+		grpc.InitialConnWindowSize(wire.Window),
 		grpc.ReadBufferSize(bufSize),
 		grpc.WriteBufferSize(bufSize),
 		grpc.MaxRecvMsgSize(maxMessage),
