@@ -35,7 +35,7 @@ func dial(s *Store) (*client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoOwner, err)
 	}
-	conn.SetReadDeadline(time.Now().Add(greeting))
+	conn.SetReadDeadline(time.Now().Add(s.patience / 2))
 	r := bufio.NewReaderSize(conn, 64<<10)
 	hello, err := readFrame(r)
 	if err != nil || hello.code != answerHello || len(hello.body) != 1 {
@@ -74,7 +74,7 @@ func (c *client) read(r *bufio.Reader) {
 // watch gives up on an owner that owes an answer and says nothing at all, not
 // even to a ping.
 func (c *client) watch() {
-	tick := time.NewTicker(patience / 5)
+	tick := time.NewTicker(c.store.patience / 5)
 	defer tick.Stop()
 	for {
 		select {
@@ -85,7 +85,7 @@ func (c *client) watch() {
 		c.mu.Lock()
 		owes, silence := len(c.waiting) > 0, time.Since(c.heard)
 		c.mu.Unlock()
-		if owes && silence > patience {
+		if owes && silence > c.store.patience {
 			c.fail(c.store.silent())
 			return
 		}
@@ -161,7 +161,7 @@ func (c *client) expect(answer chan frame) (uint64, error) {
 func (c *client) write(f frame) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	c.conn.SetWriteDeadline(time.Now().Add(patience))
+	c.conn.SetWriteDeadline(time.Now().Add(c.store.patience))
 	_, err := c.conn.Write(appendFrame(nil, f))
 	return err
 }

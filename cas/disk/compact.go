@@ -12,8 +12,8 @@ import (
 	"github.com/fstree/fstree/cas"
 )
 
-// compact gives back the space of packs that are more than half empty: what is
-// in use moves to another pack. The emptiest go first, so that on a full disk
+// compact gives back the space of sparse packs: what is in use moves to another
+// pack. The emptiest go first, so that on a full disk
 // the first ones make room for the others. A pack that somebody appends to is
 // left alone.
 func (x *engine) compact(ctx context.Context) error {
@@ -34,7 +34,8 @@ func (x *engine) compact(ctx context.Context) error {
 	return nil
 }
 
-// sparsePack is a pack that is more than half empty.
+// sparsePack is a pack more than a quarter of which is not in use. So packs are
+// at most a third longer than what is in them, besides those being written.
 type sparsePack struct {
 	id   uint64
 	used int64
@@ -53,7 +54,7 @@ func (x *engine) sparse() ([]sparsePack, error) {
 		if !ok || err != nil {
 			continue
 		}
-		if used := x.inUse(id); info.Size() > 2*used {
+		if used := x.inUse(id); info.Size()-used > info.Size()/4 {
 			sparse = append(sparse, sparsePack{id, used})
 		}
 	}

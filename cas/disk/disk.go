@@ -61,6 +61,8 @@ type Store struct {
 	log *slog.Logger
 	now func() time.Time
 
+	patience time.Duration
+
 	lifetime context.Context
 	end      context.CancelFunc
 
@@ -86,7 +88,7 @@ func Open(dir string, opt Options) (*Store, error) {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Store{
-		dir: dir, opt: opt, log: opt.Log, now: time.Now,
+		dir: dir, opt: opt, log: opt.Log, now: time.Now, patience: patience,
 		proofs: make(chan struct{}, 1),
 	}
 	s.lifetime, s.end = context.WithCancel(context.Background())

@@ -46,6 +46,7 @@ type engine struct {
 	packs        map[uint64]int64 // bytes of records in use
 	evicting     bool             // a background eviction is under way
 	nextEviction time.Time        // no background eviction starts earlier
+	stuck        bool             // Badger did not write, and will not be asked again
 }
 
 // totals are sums over all entries, kept exact by every change.
@@ -188,14 +189,36 @@ func (x *engine) close() error {
 	x.end()
 	x.background.Wait()
 	x.flushTouches()
-	err := x.store.withoutBallast(func() error { return guard(x.db.Close) })
-	if err != nil {
+	if err := x.store.withoutBallast(x.closeDatabase); err != nil {
 		return x.failed(err)
 	}
 	if x.damaged.Load() {
 		return x.store.setIndexAside()
 	}
 	return nil
+}
+
+// errStuck means that Badger does not write. It tries again for ever where it
+// can't, with its directory gone, for example.
+var errStuck = fmt.Errorf("%w: Badger does not write; is its directory gone?", cas.ErrUnavailable)
+
+func (x *engine) closeDatabase() error {
+	return x.wait(func(done chan error) { go func() { done <- guard(x.db.Close) }() })
+}
+
+// wait starts what Badger has to do, and waits for its end, but not for ever.
+func (x *engine) wait(start func(done chan error)) error {
+	done := make(chan error, 1)
+	start(done)
+	timeout := time.NewTimer(x.store.patience)
+	defer timeout.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timeout.C:
+		x.stuck = true
+		return errStuck
+	}
 }
 
 func keyOf(d cas.Digest) []byte {
@@ -285,6 +308,9 @@ func (x *engine) change(fn func(*change) error) error {
 }
 
 func (x *engine) changeLocked(fn func(*change) error) error {
+	if x.stuck {
+		return x.failed(errStuck)
+	}
 	c := &change{txn: x.db.NewTransaction(true), totals: x.totals, packs: map[uint64]int64{}, engine: x}
 	defer c.txn.Discard()
 	err := guard(func() error {
@@ -325,7 +351,9 @@ func (c *change) commit() error {
 			return err
 		}
 	}
-	return c.txn.Commit()
+	return c.engine.wait(func(done chan error) {
+		c.txn.CommitWith(func(err error) { done <- err })
+	})
 }
 
 func (c *change) count(e entry, sign int64) {

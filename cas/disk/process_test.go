@@ -207,7 +207,9 @@ func TestHandOverAfterKillTakesLessThanASecond(t *testing.T) {
 func TestStoppedOwnerIsAnErrorNotAHang(t *testing.T) {
 	dir := t.TempDir()
 	p := hold(t, dir)
-	connected, stranger := openClient(t, dir), open(t, dir, Options{})
+	connected, stranger := open(t, dir, Options{}), open(t, dir, Options{})
+	connected.patience, stranger.patience = 2*time.Second, 2*time.Second
+	stats(t, connected)
 	p.stop(t)
 	for _, s := range []*Store{connected, stranger} {
 		t.Run("", func(t *testing.T) {
@@ -218,7 +220,7 @@ func TestStoppedOwnerIsAnErrorNotAHang(t *testing.T) {
 			if !errors.Is(err, cas.ErrUnavailable) || !strings.Contains(err.Error(), want) {
 				t.Errorf("Has: %v, want %q", err, want)
 			}
-			if took := time.Since(start); took > 2*patience {
+			if took := time.Since(start); took > 2*s.patience {
 				t.Errorf("it took %s", took)
 			}
 		})
@@ -229,7 +231,7 @@ func TestStoppedOwnerIsAnErrorNotAHang(t *testing.T) {
 // another writer, at random moments while some write and read.
 func TestAcknowledgedObjectsSurviveKilledWriters(t *testing.T) {
 	dir := t.TempDir()
-	writers := make([]*process, 3)
+	writers := make([]*process, 8)
 	acknowledged := map[string]bool{}
 	gather := make(chan string, 1000)
 	reading := 0
@@ -285,6 +287,9 @@ func TestAcknowledgedObjectsSurviveKilledWriters(t *testing.T) {
 		if err != nil || !d.Names(data) {
 			t.Errorf("%s was acknowledged: %v", d, err)
 		}
+	}
+	if _, damaged := verify(t, s); len(damaged) > 0 {
+		t.Errorf("damaged: %v", damaged)
 	}
 	if len(acknowledged) < 100 {
 		t.Errorf("only %d objects were acknowledged", len(acknowledged))

@@ -151,6 +151,7 @@ func (s *Server) start(ctx context.Context) error {
 		return fmt.Errorf("mount %s: %w", s.dir, err)
 	}
 	s.fs.enablePassthrough()
+	raiseReadahead(s.dir)
 	if s.fs.opt.Prefetch > PrefetchNothing {
 		s.fs.running.Go(s.fs.prefetch)
 	}

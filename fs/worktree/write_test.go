@@ -269,6 +269,7 @@ func TestStoreThatLostNothingIsNotAsked(t *testing.T) {
 type meddler struct {
 	memory.Store
 	path  string
+	mu    sync.Mutex
 	times int
 }
 
@@ -277,6 +278,8 @@ func (s *meddler) Add(ctx context.Context, r io.Reader) (cas.Digest, int64, erro
 	if err != nil {
 		return cas.Digest{}, 0, err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.times > 0 && bytes.HasPrefix(data, []byte("unstable")) {
 		s.times--
 		if err := os.WriteFile(s.path, fmt.Appendf(nil, "unstable %d", s.times), 0o644); err != nil {
