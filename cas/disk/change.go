@@ -72,7 +72,7 @@ func (x *engine) published(d cas.Digest) bool {
 	if err != nil {
 		return false
 	}
-	entries, err := x.lookup(x.lifetime, []cas.Digest{d})
+	entries, err := x.entries([]cas.Digest{d})
 	return err == nil && entries[0].kind == filed && entries[0].identity == identityOf(info)
 }
 

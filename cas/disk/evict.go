@@ -150,7 +150,7 @@ func (x *engine) cutoff(ctx context.Context, excess int64, free func(item) bool)
 	return ^uint32(0), err
 }
 
-// victims are objects about to go, removed some hundreds at a time.
+// victims are objects about to go, removed a thousand at a time.
 type victims struct {
 	engine *engine
 	excess int64
@@ -165,7 +165,7 @@ var errEnough = errors.New("enough evicted")
 func (v *victims) add(it item) error {
 	v.items = append(v.items, it)
 	v.bytes += it.entry.size
-	if len(v.items) >= batchCount/2 || v.bytes >= v.excess {
+	if len(v.items) >= batchCount || v.bytes >= v.excess {
 		return v.remove()
 	}
 	return nil
@@ -183,7 +183,10 @@ func (v *victims) remove() error {
 	touched := x.touches.take()
 	x.writeTouches(touched)
 	v.items = slices.DeleteFunc(v.items, func(it item) bool { _, used := touched[it.digest]; return used })
-	err := x.changeLocked(v.condemn)
+	var err error
+	if slices.ContainsFunc(v.items, func(it item) bool { return it.entry.kind == filed }) {
+		err = x.changeLocked(v.condemn)
+	}
 	var gone evicted
 	if err == nil {
 		err = x.changeLocked(func(c *change) (err error) { gone, err = v.drop(c); return err })
