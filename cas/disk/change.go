@@ -187,13 +187,3 @@ func (x *engine) each(ctx context.Context, fn func(item) error) error {
 		after = items[len(items)-1].digest
 	}
 }
-
-func (x *engine) stats(context.Context) (Stats, error) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	t := x.totals
-	return Stats{
-		Objects: t.Objects, Bytes: t.Bytes, Files: t.Files, InFiles: t.InFiles,
-		Packs: int64(len(x.packs)), InPacks: t.Bytes - t.InFiles,
-	}, nil
-}

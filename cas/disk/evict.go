@@ -22,15 +22,6 @@ func (s *Store) Evict(ctx context.Context) (objects int, bytes int64, err error)
 	return done.Objects, done.Bytes, err
 }
 
-// Stats describes the store as a whole.
-func (s *Store) Stats(ctx context.Context) (stats Stats, err error) {
-	err = s.ask(ctx, func(ctx context.Context, x index) (err error) {
-		stats, err = x.stats(ctx)
-		return err
-	})
-	return stats, err
-}
-
 func (s *Store) limits() limits { return limits{s.opt.Size, s.opt.Retention.Nanoseconds()} }
 
 // evictSoon starts an eviction in the background if the store has grown beyond
