@@ -1,0 +1,58 @@
+# make quickstart   see the main job on this machine
+# make test         everything that decides whether a change lands
+# The other targets are parts of these two.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS  = -s -w -X main.version=$(VERSION)
+FUZZTIME ?= 60s
+
+# The tests create very many files: in memory, where there is room for them.
+SCRATCH := $(if $(wildcard /dev/shm/.),/dev/shm,$(or $(TMPDIR),/tmp))
+
+.PHONY: all build quickstart test setup lint generate unit stories fuzz bench-worktree clean
+
+all: build
+
+build:
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/fstree ./cmd/fstree
+
+quickstart:
+	scripts/setup.sh run
+	$(MAKE) --no-print-directory build
+	scripts/quickstart.sh
+
+test: setup lint unit stories fuzz
+
+setup:
+	scripts/setup.sh test
+
+lint:
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); test -z "$$unformatted" || { echo "gofmt: $$unformatted"; exit 1; }
+	$(GO) mod tidy -diff
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+	$(GO) run ./scripts/genproto -check
+
+# generate writes the protobuf code anew; lint proves that it is fresh.
+generate:
+	$(GO) run ./scripts/genproto
+
+unit:
+	TMPDIR=$(SCRATCH) $(GO) test -race $$($(GO) list ./... | grep -v /e2e)
+
+# stories drive the binary as a user does: as root and as an ordinary user.
+stories: build
+	$(GO) test -count=1 ./e2e
+
+fuzz:
+	$(GO) test -run '^$$' -fuzz '^FuzzDigest$$' -fuzztime $(FUZZTIME) ./cas
+	$(GO) test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime $(FUZZTIME) ./cas/tree
+	$(GO) test -run '^$$' -fuzz '^FuzzIndex$$' -fuzztime $(FUZZTIME) ./fs/worktree
+
+# bench-worktree measures write-tree and checkout against git, cp and bare walks.
+bench-worktree:
+	$(GO) run ./scripts/bench-worktree $(BENCHFLAGS)
+
+clean:
+	rm -rf bin dist

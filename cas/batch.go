@@ -1,0 +1,170 @@
+package cas
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"iter"
+	"sync"
+)
+
+// VisitObject is told of one object asked for: either o, which is closed when
+// VisitObject returns, or the error with which it could not be had. An error
+// that it returns ends the batch and is returned from it.
+type VisitObject = func(d Digest, o Object, err error) error
+
+// BatchGetter opens many objects at a smaller price than one by one. It is
+// optional: ask a store through GetMany.
+type BatchGetter interface {
+	// GetMany calls visit for every one of ds, in any order, from one
+	// goroutine at a time. An object that is absent or damaged is told to
+	// visit and does not end the batch; what prevents all further answers is
+	// returned.
+	GetMany(ctx context.Context, ds []Digest, visit VisitObject) error
+}
+
+// Objects are objects to store. The iterator opens and closes them; each is
+// read before the next is asked for.
+type Objects = iter.Seq2[Digest, Object]
+
+// ReportObject is told that an object was stored (nil), or why it was not. An
+// error that it returns ends the batch and is returned from it.
+type ReportObject = func(d Digest, err error) error
+
+// BatchPutter stores many objects at a smaller price than one by one. It is
+// optional: ask a store through PutMany.
+type BatchPutter interface {
+	// PutMany stores objects as Put does and calls report for each, in any
+	// order, from one goroutine at a time, which need not be the one that
+	// iterates. An object that can't be read or is not what its digest says is
+	// told to report and does not end the batch; what prevents all further
+	// answers is returned, and then some objects were not reported.
+	PutMany(ctx context.Context, objects Objects, report ReportObject) error
+}
+
+// GetMany is BatchGetter.GetMany for any g. One that is no BatchGetter is asked
+// for parallel objects at a time, which are visited in the order of ds.
+func GetMany(ctx context.Context, g Getter, ds []Digest, parallel int, visit VisitObject) error {
+	if b, ok := g.(BatchGetter); ok {
+		return b.GetMany(ctx, ds, visit)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	p := pipeline{slots: make([]chan opened, min(parallel, len(ds)))}
+	for i := range p.slots {
+		p.slots[i] = make(chan opened, 1)
+	}
+	defer p.drain()
+	defer cancel()
+	for i, d := range ds {
+		for p.started < min(len(ds), i+len(p.slots)) {
+			p.start(ctx, g, ds[p.started])
+		}
+		o := p.next()
+		err := visit(d, o.object, o.err)
+		o.close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+type opened struct {
+	object Object
+	err    error
+}
+
+func (o opened) close() {
+	if o.object != nil {
+		o.object.Close()
+	}
+}
+
+// pipeline opens objects ahead of their use.
+type pipeline struct {
+	slots   []chan opened
+	started int
+	taken   int
+}
+
+func (p *pipeline) start(ctx context.Context, g Getter, d Digest) {
+	slot := p.slots[p.started%len(p.slots)]
+	p.started++
+	go func() {
+		o, err := g.Get(ctx, d)
+		if err != nil {
+			o = nil
+		}
+		slot <- opened{o, err}
+	}()
+}
+
+func (p *pipeline) next() opened {
+	o := <-p.slots[p.taken%len(p.slots)]
+	p.taken++
+	return o
+}
+
+func (p *pipeline) drain() {
+	for p.taken < p.started {
+		p.next().close()
+	}
+}
+
+// smallObject is the size up to which PutMany holds objects in memory, to store
+// them side by side.
+const smallObject = 256 << 10
+
+// PutMany is BatchPutter.PutMany for any p. One that is no BatchPutter is given
+// up to parallel small objects at a time, and large ones one by one.
+func PutMany(ctx context.Context, p Putter, objects Objects, parallel int, report ReportObject) error {
+	if b, ok := p.(BatchPutter); ok {
+		return b.PutMany(ctx, objects, report)
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	b := batch{putter: p, report: report, cancel: cancel, slots: make(chan struct{}, max(parallel, 1))}
+	for d, o := range objects {
+		if ctx.Err() != nil {
+			break
+		}
+		b.put(ctx, d, o)
+	}
+	b.running.Wait()
+	return context.Cause(ctx)
+}
+
+type batch struct {
+	putter  Putter
+	cancel  context.CancelCauseFunc
+	slots   chan struct{}
+	running sync.WaitGroup
+
+	mu     sync.Mutex
+	report ReportObject
+}
+
+func (b *batch) put(ctx context.Context, d Digest, o Object) {
+	if o.Size() < 0 || o.Size() > smallObject {
+		b.done(d, b.putter.Put(ctx, d, o))
+		return
+	}
+	data, err := io.ReadAll(o)
+	if err != nil {
+		b.done(d, err)
+		return
+	}
+	b.slots <- struct{}{}
+	b.running.Go(func() {
+		defer func() { <-b.slots }()
+		b.done(d, b.putter.Put(ctx, d, bytes.NewReader(data)))
+	})
+}
+
+func (b *batch) done(d Digest, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.report(d, err); err != nil {
+		b.cancel(err)
+	}
+}

@@ -1,0 +1,199 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/fstree/fstree/cas"
+)
+
+func (x *engine) record(_ context.Context, items []item) error {
+	now := x.clock()
+	err := x.change(func(c *change) error {
+		for _, it := range items {
+			old, err := get(c.txn, it.digest)
+			if err != nil {
+				return err
+			}
+			if (old.kind == 0) != (it.entry.kind == packed) {
+				continue // packed already, or a file that was dropped meanwhile
+			}
+			it.entry.used = now
+			if err := c.set(it.digest, old, it.entry); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	x.evictSoon()
+	return err
+}
+
+// publish notes d with an identity that fits no file, moves the file, and then
+// notes its identity. Wherever that ends too early, the file either is not
+// there, or is proved by whoever opens it first; no file is ever without an
+// entry.
+func (x *engine) publish(_ context.Context, d cas.Digest, size int64, temp string) error {
+	if temp != filepath.Base(temp) {
+		return x.failed(fs.ErrInvalid)
+	}
+	x.files.Lock()
+	defer x.files.Unlock()
+	if x.published(d) {
+		return nil
+	}
+	e := entry{kind: filed, size: size, used: x.clock()}
+	if err := x.replace(d, e); err != nil {
+		return err
+	}
+	info, err := x.move(d, temp)
+	if errors.Is(err, fs.ErrNotExist) && x.moved(d, size) {
+		return nil
+	}
+	if err != nil {
+		return x.failed(errors.Join(err, x.forgetLocked(item{d, e})))
+	}
+	e.identity = identityOf(info)
+	err = x.replace(d, e)
+	x.evictSoon()
+	return err
+}
+
+// published tells whether d is a file that looks right.
+func (x *engine) published(d cas.Digest) bool {
+	info, err := os.Lstat(x.store.objectPath(d))
+	if err != nil {
+		return false
+	}
+	entries, err := x.lookup(x.lifetime, []cas.Digest{d})
+	return err == nil && entries[0].kind == filed && entries[0].identity == identityOf(info)
+}
+
+// moved tells whether an owner that went away before it could answer has moved
+// the file of d.
+func (x *engine) moved(d cas.Digest, size int64) bool {
+	info, err := os.Lstat(x.store.objectPath(d))
+	return err == nil && info.Size() == size
+}
+
+func (x *engine) move(d cas.Digest, temp string) (os.FileInfo, error) {
+	path := x.store.objectPath(d)
+	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	if err := os.Rename(x.store.path(tmpDir, temp), path); err != nil {
+		return nil, err
+	}
+	return os.Lstat(path)
+}
+
+func (x *engine) replace(d cas.Digest, e entry) error {
+	return x.change(func(c *change) error {
+		old, err := get(c.txn, d)
+		if err != nil {
+			return err
+		}
+		return c.set(d, old, e)
+	})
+}
+
+func (x *engine) forget(_ context.Context, it item) error {
+	return x.store.withoutBallast(func() error {
+		x.files.Lock()
+		defer x.files.Unlock()
+		return x.forgetLocked(it)
+	})
+}
+
+func (x *engine) forgetLocked(it item) error {
+	return x.change(func(c *change) error {
+		now, err := get(c.txn, it.digest)
+		if err != nil {
+			return err
+		}
+		it.entry.used = now.used
+		if now.kind == 0 || now != it.entry {
+			return nil // somebody stored it anew
+		}
+		if err := x.setAside(it); err != nil {
+			return err
+		}
+		return c.drop(it.digest, now)
+	})
+}
+
+// setAside moves the file of a damaged object out of the way.
+func (x *engine) setAside(it item) error {
+	if it.entry.kind != filed {
+		return nil // its record stays in the pack, where nothing points to it
+	}
+	name := strings.ReplaceAll(it.digest.String(), ":", "-")
+	err := os.Rename(x.store.objectPath(it.digest), x.store.path(damagedDir, name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func (x *engine) list(_ context.Context, after cas.Digest) (items []item, err error) {
+	err = x.view(func(txn *badger.Txn) error {
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{objectKey}})
+		defer it.Close()
+		for it.Seek(append(keyOf(after), 0)); it.Valid() && len(items) < batchCount; it.Next() {
+			found, err := itemOf(it.Item())
+			if err != nil {
+				return err
+			}
+			items = append(items, found)
+		}
+		return nil
+	})
+	return items, err
+}
+
+func itemOf(found *badger.Item) (it item, err error) {
+	it.digest, err = cas.DigestFromBytes(found.Key()[1:])
+	if err == nil {
+		err = found.Value(func(b []byte) (err error) { it.entry, err = decodeEntry(it.digest, b); return err })
+	}
+	if err != nil {
+		return it, fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	return it, nil
+}
+
+// each calls fn for every object in the index.
+func (x *engine) each(ctx context.Context, fn func(item) error) error {
+	for after := (cas.Digest{}); ; {
+		items, err := x.list(ctx, after)
+		if err != nil || len(items) == 0 {
+			return err
+		}
+		for _, it := range items {
+			if err := fn(it); err != nil {
+				return err
+			}
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		after = items[len(items)-1].digest
+	}
+}
+
+func (x *engine) stats(context.Context) (Stats, error) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	t := x.totals
+	return Stats{
+		Objects: t.Objects, Bytes: t.Bytes, Files: t.Files, InFiles: t.InFiles,
+		Packs: int64(len(x.packs)), InPacks: t.Bytes - t.InFiles,
+	}, nil
+}

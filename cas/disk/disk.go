@@ -1,0 +1,155 @@
+// Package disk is the local store: a directory that any number of processes
+// use at once.
+//
+// An object of more than 64 KiB is a file of its own, read-only and never
+// changed, under objects/. Smaller ones lie one after the other in packs,
+// append-only files of up to 64 MiB that each have one writer at a time. A
+// Badger database, the index, knows for each object where it is, how long it
+// is and when it was used last.
+//
+// Badger lets one process in. Whoever needs the index first opens it and
+// answers everybody else's questions on a Unix socket; the bytes of objects
+// never take that way, every process reads and writes them itself. When the
+// owner of the index ends, however it ends, the next process with a question
+// takes over. There is no daemon: a process owns the index while its Store is
+// open.
+//
+// Nothing is synced to the platter. What was acknowledged survives the end of
+// every process; what a power failure damages is found by its digest, or by
+// the identity of its file, and counts as absent. The index can be made anew
+// from the packs and files.
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/fstree/fstree/cas"
+)
+
+// Options tell how much to keep, and for how long.
+type Options struct {
+	// Size is the number of bytes of objects to keep at most, 0 for no limit.
+	// It is exceeded by objects that are held or were used within Retention.
+	Size int64
+
+	// Retention is how long an object stays after its last use, whatever Size
+	// says.
+	Retention time.Duration
+
+	// Log takes what happens in the background. Nil is silence.
+	Log *slog.Logger
+}
+
+// Store is a cas.Store in a directory. Its Get returns nothing but
+// cas.RandomObjects, and those of large objects have a method
+//
+//	File() *os.File
+//
+// which returns the open file, for reading alone, valid until the object is
+// closed. Make a Store with Open, end it with Close.
+type Store struct {
+	dir string
+	opt Options
+	log *slog.Logger
+	now func() time.Time
+
+	patience time.Duration
+
+	lifetime context.Context
+	end      context.CancelFunc
+
+	packer packer
+	proofs chan struct{} // held while a file is hashed anew
+
+	ways ways
+	gate sync.RWMutex // held for reading by whoever asks the index
+}
+
+// Open returns the store in dir, which it makes with mode 0700 if it is not
+// there. It looks at the directory only: the index is opened, or its owner
+// found, by the first operation that needs it.
+func Open(dir string, opt Options) (*Store, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("cache %s: %w", dir, err)
+	}
+	if err := prepare(dir); err != nil {
+		return nil, fmt.Errorf("cache %s: %w", dir, err)
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Store{
+		dir: dir, opt: opt, log: opt.Log, now: time.Now, patience: patience,
+		proofs: make(chan struct{}, 1),
+	}
+	s.lifetime, s.end = context.WithCancel(context.Background())
+	s.packer.start(s)
+	return s, nil
+}
+
+// errClosed is the cause when a closed Store is used.
+var errClosed = fmt.Errorf("%w: the cache was closed", cas.ErrUnavailable)
+
+// Close finishes what others have asked for, and leaves the index to them.
+// Objects that are open stay readable.
+func (s *Store) Close() error {
+	s.packer.stop()
+	s.end()
+	s.interrupt()
+	s.gate.Lock()
+	defer s.gate.Unlock()
+	return s.leave()
+}
+
+// Where things are in the directory.
+const (
+	runDir     = "run" // lock and socket
+	indexDir   = "index"
+	objectsDir = "objects"
+	packsDir   = "packs"
+	tmpDir     = "tmp"     // files on their way to objects/, locked by their writer
+	holdsDir   = "holds"   // what must not be evicted, locked by who holds it
+	damagedDir = "damaged" // what was set aside
+)
+
+func (s *Store) path(parts ...string) string {
+	return filepath.Join(append([]string{s.dir}, parts...)...)
+}
+
+// prepare makes dir and what belongs into it, and refuses what is not this
+// user's own directory.
+func prepare(dir string) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return bare(err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return bare(err)
+	}
+	if err := private(dir); err != nil {
+		return err
+	}
+	for _, sub := range []string{runDir, indexDir, objectsDir, packsDir, tmpDir, holdsDir, damagedDir} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return bare(err)
+		}
+	}
+	return nil
+}
+
+// bare strips the path of err: the caller names the cache.
+func bare(err error) error {
+	var path *fs.PathError
+	if errors.As(err, &path) {
+		return path.Err
+	}
+	return err
+}

@@ -1,0 +1,141 @@
+package disk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+
+	"github.com/fstree/fstree/cas"
+)
+
+// Get opens d. A damaged object is set aside and is not found.
+func (s *Store) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
+	for range 3 { // an object may move between the answer and its use
+		e, err := s.lookupOne(ctx, d)
+		if err != nil {
+			return nil, err
+		}
+		if e.kind == 0 {
+			break
+		}
+		o, err := s.open(ctx, d, e)
+		if err == nil {
+			return o, nil
+		}
+		if err := s.giveUp(ctx, item{d, e}, err); err != nil {
+			return nil, err
+		}
+	}
+	return nil, &cas.NotFoundError{Digest: d}
+}
+
+// giveUp forgets an object that could not be opened because it is lost or
+// damaged. Any other cause it returns.
+func (s *Store) giveUp(ctx context.Context, it item, cause error) error {
+	var mismatch *cas.MismatchError
+	switch {
+	case errors.As(cause, &mismatch):
+		s.log.Warn("set a damaged object aside", "cache", s.dir, "object", it.digest, "cause", cause)
+	case errors.Is(cause, fs.ErrNotExist):
+		s.log.Debug("forgot a lost object", "cache", s.dir, "object", it.digest)
+	default:
+		return fmt.Errorf("cache %s: cannot read %s: %w", s.dir, it.digest, cause)
+	}
+	return s.ask(ctx, func(ctx context.Context, x index) error { return x.forget(ctx, it) })
+}
+
+func (s *Store) open(ctx context.Context, d cas.Digest, e entry) (cas.RandomObject, error) {
+	if e.kind == filed {
+		return s.openFile(ctx, d, e)
+	}
+	data, err := s.readPacked(d, e)
+	if err != nil {
+		return nil, err
+	}
+	return cas.NewObject(data), nil
+}
+
+// Has tells which of ds are held. Asking counts as a use.
+func (s *Store) Has(ctx context.Context, ds []cas.Digest) ([]bool, error) {
+	sizes, err := s.Sizes(ctx, ds)
+	if err != nil {
+		return nil, err
+	}
+	present := make([]bool, len(ds))
+	for i := range sizes {
+		present[i] = sizes[i] >= 0
+	}
+	return present, nil
+}
+
+// Sizes returns the lengths of ds, -1 for what is not held.
+func (s *Store) Sizes(ctx context.Context, ds []cas.Digest) ([]int64, error) {
+	entries, err := s.lookup(ctx, ds)
+	if err != nil {
+		return nil, err
+	}
+	sizes := make([]int64, len(ds))
+	for i, e := range entries {
+		sizes[i] = -1
+		if e.kind == packed || e.kind == filed && s.intact(ctx, ds[i], e) {
+			sizes[i] = e.size
+		}
+	}
+	return sizes, nil
+}
+
+// intact tells whether Get would open the file of d.
+func (s *Store) intact(ctx context.Context, d cas.Digest, e entry) bool {
+	if info, err := os.Lstat(s.objectPath(d)); err == nil && info.Size() == e.size && identityOf(info) == e.identity {
+		return true
+	}
+	o, err := s.Get(ctx, d)
+	if err != nil {
+		return false
+	}
+	o.Close()
+	return true
+}
+
+// lookup asks the index for ds, in pieces of bounded size.
+func (s *Store) lookup(ctx context.Context, ds []cas.Digest) ([]entry, error) {
+	entries := make([]entry, 0, len(ds))
+	for len(entries) < len(ds) {
+		piece := ds[len(entries):min(len(ds), len(entries)+batchCount)]
+		err := s.ask(ctx, func(ctx context.Context, x index) error {
+			found, err := x.lookup(ctx, piece)
+			if err == nil {
+				entries = append(entries, found...)
+			}
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return entries, nil
+}
+
+func (s *Store) lookupOne(ctx context.Context, d cas.Digest) (entry, error) {
+	entries, err := s.lookup(ctx, []cas.Digest{d})
+	if err != nil {
+		return entry{}, err
+	}
+	return entries[0], nil
+}
+
+// file is a large object.
+type file struct {
+	*io.SectionReader
+	f *os.File
+}
+
+// File returns the open file, valid until Close.
+func (o *file) File() *os.File { return o.f }
+
+func (o *file) Close() error { return o.f.Close() }
+
+func newFile(f *os.File, size int64) *file { return &file{io.NewSectionReader(f, 0, size), f} }

@@ -1,0 +1,132 @@
+package worktree
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fstree/fstree/cas"
+	"github.com/fstree/fstree/cas/tree"
+)
+
+func TestOnlyATimeBeforeTheTickProves(t *testing.T) {
+	const second = 1_000_000_000
+	for _, test := range []struct {
+		ctime, tick int64
+		want        bool
+	}{
+		{5*second + 1, 5*second + 2, true},
+		{5*second + 2, 5*second + 2, false},
+		{5*second + 3, 5*second + 2, false},
+		{5 * second, 6*second + 1, false}, // a file system that rounds its times
+		{5 * second, 7 * second, false},
+		{5 * second, 7*second + 1, true},
+	} {
+		if got := (stat{ctime: test.ctime}).settled(test.tick); got != test.want {
+			t.Errorf("ctime %d in tick %d: %t", test.ctime, test.tick, got)
+		}
+	}
+}
+
+// sample is the index of f, made at the given time, and sub/l.
+func sample(t testing.TB, ctime int64) []byte {
+	t.Helper()
+	file := item{name: []byte("f"), digest: cas.Sum(nil), stat: stat{mode: unix.S_IFREG | 0o644, mtime: 1, ctime: ctime, ino: 7}}
+	link := item{name: []byte("l"), target: []byte("to"), stat: stat{mode: unix.S_IFLNK | 0o777, mtime: 1, ctime: ctime}}
+	sub, err := newSection(cas.Sum([]byte("sub")), []item{link})
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := newSection(cas.Sum([]byte("root")), []item{file, {name: []byte("sub"), stat: stat{mode: unix.S_IFDIR | 0o755}, section: sub}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	if err := encodeIndex(&b, &index{}, root, "epoch"); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func TestIndexDoesNotVouchForThePresentTick(t *testing.T) {
+	for _, test := range []struct {
+		ctime int64
+		want  int64
+	}{{1001, 1001}, {tick() + 1e12 + 1, 0}} {
+		x, err := parseIndex(sample(t, test.ctime))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sub := x.child(x.top().at(1))
+		if got := x.top().at(0).stat().ctime; got != test.want {
+			t.Errorf("file of %d is vouched for with %d", test.ctime, got)
+		}
+		if got := sub.at(0).stat().ctime; got != test.want {
+			t.Errorf("link of %d is vouched for with %d", test.ctime, got)
+		}
+		if x.epoch != "epoch" || string(sub.at(0).target()) != "to" || sub.digest() != cas.Sum([]byte("sub")) {
+			t.Errorf("read back otherwise than written")
+		}
+	}
+}
+
+// FuzzIndex looks for bytes that pass as an index and then can't be used.
+func FuzzIndex(f *testing.F) {
+	good := sample(f, 1)
+	f.Add(good[:len(good)-checksumSize])
+	f.Fuzz(func(t *testing.T, body []byte) {
+		sum, _ := cas.Sum(body).AppendBinary(nil)
+		x, err := parseIndex(append(bytes.Clone(body), sum[1:]...))
+		if err != nil {
+			return
+		}
+		for _, e := range x.appendEntries(nil, "", x.top()) {
+			if e.Type == tree.File && e.Digest.IsZero() {
+				t.Errorf("%q has no digest", e.Path)
+			}
+		}
+		var again bytes.Buffer
+		if err := encodeIndex(&again, x, &section{block: x.top(), old: true}, x.epoch); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parseIndex(again.Bytes()); err != nil {
+			t.Errorf("what was read can't be read again: %v", err)
+		}
+	})
+}
+
+func TestLimitsNameWhatCannotBe(t *testing.T) {
+	folding, windows := limits{name: 255, folding: true}, limits{name: 255, folding: true, windows: true}
+	for _, test := range []struct {
+		limits limits
+		names  string
+		want   string // the name that is refused
+	}{
+		{limits{}, "a A ä Ä a: con", ""},
+		{limits{name: 3}, "abc abcd", "abcd"},
+		{folding, "a b ab", ""},
+		{folding, "README Readme", "Readme"},
+		{folding, "ä Ä", "ä"},
+		{folding, ".FSTREE", ".FSTREE"},
+		{folding, "a: b", ""},
+		{windows, "a: b", "a:"},
+		{windows, "a. b", "a."},
+		{windows, "a \x01", "\x01"},
+		{windows, "a \xff", "\xff"},
+		{windows, "a.b c-d", ""},
+	} {
+		var entries []tree.Entry
+		for name := range strings.SplitSeq(test.names, " ") {
+			entries = append(entries, tree.Entry{Name: name, Type: tree.File, Digest: cas.Sum(nil)})
+		}
+		tr, err := tree.New(entries)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := test.limits.check(tr); got != test.want || (err != nil) != (test.want != "") {
+			t.Errorf("%q with %+v: %q, %v", test.names, test.limits, got, err)
+		}
+	}
+}

@@ -1,0 +1,70 @@
+// Package grpc is the client of fstree.CacheService: a far store behind
+// jolt://HOST:PORT. It gets along with old servers, which keep neither all of
+// the interface's promises nor all of gRPC's.
+package grpc
+
+import (
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+
+	pb "github.com/fstree/fstree/proto"
+	"github.com/fstree/fstree/remote/internal/wire"
+)
+
+const (
+	bufSize = 256 << 10
+
+	// Old servers take messages of up to 4 MiB.
+	maxMessage = 4 << 20
+)
+
+// Options of a Store.
+type Options struct {
+	Timeout  time.Duration // bound on the silence of the server
+	Parallel int           // bound on the calls in flight for one question
+}
+
+// Store is a server of fstree.CacheService. It is a cas.Store, and knows how
+// to ask what is missing of a closure.
+type Store struct {
+	url    string
+	opt    Options
+	conn   *grpc.ClientConn
+	client pb.CacheServiceClient
+
+	store     pb.StoreServiceClient
+	extension extension
+}
+
+// Open returns the store at address, a HOST:PORT. It does not connect: the
+// first call does. Errors name the server as url.
+func Open(url, address string, opt Options) (*Store, error) {
+	conn, err := grpc.NewClient("dns:///"+address,
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithInitialWindowSize(wire.Window),
+		grpc.WithInitialConnWindowSize(wire.Window),
+		grpc.WithReadBufferSize(bufSize),
+		grpc.WithWriteBufferSize(bufSize),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.ForceCodecV2(wire.Codec)),
+		grpc.WithDisableServiceConfig(),
+		// A server that is back is found soon.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second},
+			MinConnectTimeout: opt.Timeout,
+		}),
+		// A path that is dead without a word is given up for a new one.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: opt.Timeout, Timeout: opt.Timeout}),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", url, err)
+	}
+	return &Store{url: url, opt: opt, conn: conn, client: pb.NewCacheServiceClient(conn), store: pb.NewStoreServiceClient(conn)}, nil
+}
+
+// Close ends all calls and the connection.
+func (s *Store) Close() error { return s.conn.Close() }

@@ -1,0 +1,55 @@
+// Package transfer moves a tree, that is its whole closure, from store to
+// store. Only what the receiving store lacks is moved, and each tree object
+// only after everything below it, so that a transfer that was cut off leaves a
+// store that is merely further on.
+//
+// The package does not know which store is on this machine. Push is used where
+// the receiver is far and answers questions, Pull where the receiver is near
+// and the trees have to be fetched before more is known.
+package transfer
+
+import (
+	"github.com/fstree/fstree/cas"
+)
+
+// Options tune a transfer.
+type Options struct {
+	// Parallel is the number of objects under way at once, at least 1.
+	Parallel int
+	// Observer is told what happens. It may be nil.
+	Observer Observer
+}
+
+// Observer watches a transfer. Its methods are called from many goroutines at
+// once.
+type Observer interface {
+	// Missing reports an object that the receiver lacks.
+	Missing(d cas.Digest, isTree bool)
+	// Moved reports an object that the receiver now holds.
+	Moved(d cas.Digest, isTree bool)
+}
+
+func (o *Options) fill() {
+	o.Parallel = max(o.Parallel, 1)
+	if o.Observer == nil {
+		o.Observer = silent{}
+	}
+}
+
+// perStream is one stream's share of what is under way at once.
+func (o *Options) perStream() int { return max(o.Parallel/streams, 1) }
+
+type silent struct{}
+
+func (silent) Missing(cas.Digest, bool) {}
+func (silent) Moved(cas.Digest, bool)   {}
+
+const (
+	// hasBatch bounds a question about presence.
+	hasBatch = 1000
+	// batchSize is the number of objects that one call moves.
+	batchSize = 512
+	// streams is how many such calls are under way at once. One works while
+	// another waits for its acknowledgements.
+	streams = 4
+)
