@@ -93,7 +93,7 @@ func (b *batchReader) receive(message *wire.In) error {
 	return err
 }
 
-func (b *batchReader) failure(f *pb.Status) error { return b.store.failureOf(b.current, f) }
+func (b *batchReader) failure(f *pb.Status) error { return failureOf(b.current, f) }
 
 func (b *batchReader) run(visit cas.VisitObject) error {
 	for {
@@ -155,11 +155,11 @@ func (b *batchReader) open(in wire.Incoming) (cas.Object, error) {
 	d := b.current
 	switch {
 	case in.Failed != nil:
-		return nil, b.store.failureOf(d, in.Start.Failure)
+		return nil, b.store.named(failureOf(d, in.Start.Failure))
 	case in.Whole && d.Names(in.Data):
 		return cas.NewObject(in.Data), nil
 	case in.Whole:
-		return nil, fmt.Errorf("%s: %w", b.store.url, &cas.MismatchError{Want: d})
+		return nil, b.store.named(&cas.MismatchError{Want: d})
 	}
 	return wire.Named(b.store.url, cas.Verify(d, (*batchBody)(b), wire.SizeFromWire(in.Start.Size))), nil
 }
@@ -169,10 +169,8 @@ type batchBody batchReader
 
 func (b *batchBody) Read(p []byte) (int, error) {
 	n, err := b.unpacker.Read(p)
-	if err != nil && err != io.EOF && b.ctx.Err() != nil {
-		err = context.Cause(b.ctx)
-	} else if err != nil && err != io.EOF {
-		err = translate(b.current, err)
+	if err != nil && err != io.EOF {
+		err = reason(b.ctx, b.current, err)
 	}
 	return n, err
 }

@@ -32,17 +32,16 @@ func (s *Store) getBasic(ctx context.Context, d cas.Digest) (cas.Object, error) 
 		defer dog.Stop()
 		return nil, s.fail(ctx, d, err)
 	}
-	r := &reader{store: s, digest: d, ctx: ctx, dog: dog, stream: stream, data: wire.In{DataField: 1}}
+	r := &reader{digest: d, ctx: ctx, dog: dog, stream: stream, data: wire.In{DataField: 1}}
 	if err := r.receive(); err != nil && err != io.EOF {
 		dog.Stop()
-		return nil, err
+		return nil, s.named(err)
 	}
 	return wire.Named(s.url, cas.Verify(d, r, -1)), nil
 }
 
 // reader is the stream of one object. It hashes nothing.
 type reader struct {
-	store  *Store
 	digest cas.Digest
 	ctx    context.Context
 	dog    *wire.Watchdog
@@ -68,7 +67,7 @@ func (r *reader) receive() error {
 	err := r.stream.RecvMsg(&r.data)
 	r.dog.Sleep()
 	if err != nil && err != io.EOF {
-		err = r.store.fail(r.ctx, r.digest, err)
+		err = reason(r.ctx, r.digest, err)
 	}
 	r.err = err
 	return err

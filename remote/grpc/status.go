@@ -13,16 +13,21 @@ import (
 	pb "github.com/fstree/fstree/proto"
 )
 
-// fail is the error of a call about d, the zero Digest for a call about many.
+// reason is the error of a call about d, the zero Digest for a call about many.
 // A context that has ended is the cause of whatever the call says.
-func (s *Store) fail(ctx context.Context, d cas.Digest, err error) error {
+func reason(ctx context.Context, d cas.Digest, err error) error {
 	if ctx.Err() != nil {
-		err = context.Cause(ctx)
-	} else {
-		err = translate(d, err)
+		return context.Cause(ctx)
 	}
-	return fmt.Errorf("%s: %w", s.url, err)
+	return translate(d, err)
 }
+
+// fail is reason, and names the server.
+func (s *Store) fail(ctx context.Context, d cas.Digest, err error) error {
+	return s.named(reason(ctx, d, err))
+}
+
+func (s *Store) named(err error) error { return fmt.Errorf("%s: %w", s.url, err) }
 
 // translate is the one place where a status becomes an error of package cas.
 func translate(d cas.Digest, err error) error {
