@@ -75,12 +75,13 @@ func checkDirectory(path string) error {
 }
 
 // dead tells whether the process behind a FUSE mount is gone. Asking a living
-// but hanging one takes no longer than a second.
+// but hanging one takes no longer than a second. The question is statfs because
+// the kernel answers nearly everything else by itself, also for the dead.
 func dead(path string) bool {
 	answer := make(chan error, 1)
 	go func() {
-		var st unix.Stat_t
-		answer <- unix.Lstat(path, &st)
+		var st unix.Statfs_t
+		answer <- unix.Statfs(path, &st)
 	}()
 	select {
 	case err := <-answer:
