@@ -37,7 +37,8 @@ type engine struct {
 	damaged atomic.Bool
 	giveUp  func() // makes the Store lose this engine
 
-	touches touches
+	eviction chan struct{} // held by the one eviction that is under way
+	touches  touches
 
 	files sync.Mutex // held while a file gets or loses its name; before mu
 
@@ -92,7 +93,7 @@ func databaseOptions(s *Store) badger.Options {
 // openEngine opens the index. The caller holds the lock of the directory. The
 // error is errDamaged if the index is of no use any more.
 func openEngine(s *Store) (*engine, error) {
-	x := &engine{store: s, packs: map[uint64]int64{}}
+	x := &engine{store: s, eviction: make(chan struct{}, 1), packs: map[uint64]int64{}}
 	x.lifetime, x.end = context.WithCancel(context.Background())
 	err := s.withoutBallast(x.open)
 	if err == nil {
