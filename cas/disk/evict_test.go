@@ -248,9 +248,9 @@ func TestTheWritersLimitsCount(t *testing.T) {
 	client.opt.Size = 1 << 20
 	for i := range uint64(400) {
 		put(t, client, castest.Bytes(5000, i))
+		owned(owner).background.Wait()
 		c.advance(2 * time.Minute)
 	}
-	owned(owner).background.Wait()
 	if left := stats(t, client); left.Bytes > 1<<20+5000 || left.Bytes < 800_000 {
 		t.Errorf("%d bytes are left", left.Bytes)
 	}
