@@ -10,7 +10,7 @@ FUZZTIME ?= 60s
 # The tests create very many files: in memory, where there is room for them.
 SCRATCH := $(if $(wildcard /dev/shm/.),/dev/shm,$(or $(TMPDIR),/tmp))
 
-.PHONY: all build quickstart test setup lint generate unit stories fuzz clean
+.PHONY: all build quickstart test setup lint generate unit stories fuzz bench-worktree clean
 
 all: build
 
@@ -48,6 +48,11 @@ stories: build
 fuzz:
 	$(GO) test -run '^$$' -fuzz '^FuzzDigest$$' -fuzztime $(FUZZTIME) ./cas
 	$(GO) test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime $(FUZZTIME) ./cas/tree
+	$(GO) test -run '^$$' -fuzz '^FuzzIndex$$' -fuzztime $(FUZZTIME) ./fs/worktree
+
+# bench-worktree measures write-tree and checkout against git, cp and bare walks.
+bench-worktree:
+	$(GO) run ./scripts/bench-worktree $(BENCHFLAGS)
 
 clean:
 	rm -rf bin dist

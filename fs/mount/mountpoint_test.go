@@ -165,3 +165,12 @@ func TestMountpointWithOddName(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestRootRaisesReadahead(t *testing.T) {
+	m := mountChild(t, childOptions{Source: write(t, map[string]string{"file": "x"})})
+	e, _, _ := mountedOn(m.dir)
+	got, err := os.ReadFile("/sys/class/bdi/" + e.device + "/read_ahead_kb")
+	if err != nil || strings.TrimSpace(string(got)) != "1024" {
+		t.Errorf("%q KiB, %v", got, err)
+	}
+}

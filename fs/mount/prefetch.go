@@ -44,16 +44,17 @@ func (p *Prefetch) UnmarshalText(text []byte) error {
 
 const (
 	// prefetchParallel is how many reads ahead are under way at once.
-	prefetchParallel = 16
+	prefetchParallel = 32
 	// prefetchEntries bounds the entries that are in the table without anybody
 	// having looked at them, and with them its memory.
 	prefetchEntries = 2 << 20
 	// prefetchFailures is how many reads ahead may fail before it is given up.
 	prefetchFailures = 8
 
-	// givingWay is how long a read ahead stands back for readers, at most.
-	givingWay     = 100 * time.Millisecond
-	givingWayPoll = 5 * time.Millisecond
+	// These bound how long a read ahead stands back for those who wait. What
+	// they wait for may well be a tree that comes next.
+	treeGivesWay = 10 * time.Millisecond
+	fileGivesWay = time.Second
 )
 
 // prefetcher reads ahead. Its waits end with the mount.
@@ -103,7 +104,7 @@ func (p *prefetcher) readTree(id uint32) (dirs []uint32) {
 	if !p.goesOn() {
 		return nil
 	}
-	p.giveWay()
+	p.giveWay(treeGivesWay)
 	d, t, err := p.directory(p.background, id)
 	if err != nil {
 		p.failed(id, err)
@@ -154,7 +155,7 @@ func (p *prefetcher) readFiles() {
 }
 
 func (p *prefetcher) readFile(id uint32, size int64) {
-	p.giveWay()
+	p.giveWay(fileGivesWay)
 	e, err := p.entry(p.background, id)
 	if err == nil {
 		var o *item[cas.Digest, object]
@@ -175,9 +176,9 @@ func (p *prefetcher) failed(id uint32, err error) {
 	p.log.warn("read ahead failed", err, func() string { return p.path(id) })
 }
 
-// giveWay lets those go first who wait for something.
-func (p *prefetcher) giveWay() {
-	for deadline := time.Now().Add(givingWay); p.stats.waiting.Load() > 0 && time.Now().Before(deadline); {
-		time.Sleep(givingWayPoll)
+// giveWay lets those go first who wait for something, up to a limit.
+func (p *prefetcher) giveWay(limit time.Duration) {
+	for deadline := time.Now().Add(limit); p.stats.waiting.Load() > 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
 	}
 }

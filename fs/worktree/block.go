@@ -232,3 +232,21 @@ func (it *item) appendRecord(b []byte, text uint32) []byte {
 	}
 	return append(b, content[:]...)
 }
+
+// describes tells whether items are what the index knows of a directory, and
+// of all below it.
+func (b block) describes(items []item) bool {
+	if len(items) != b.len() {
+		return false
+	}
+	for i := range items {
+		it := &items[i]
+		if it.changed || it.gone || it.place < 0 {
+			return false
+		}
+		if it.section != nil && (!it.section.old || it.stat.mode != b.at(it.place).stat().mode) {
+			return false
+		}
+	}
+	return !repeats(items)
+}

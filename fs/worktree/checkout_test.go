@@ -203,13 +203,15 @@ func paths(t *testing.T, dir string) (paths []string) {
 
 func TestPrivateEntriesAreNeverHarmed(t *testing.T) {
 	store := &memory.Store{}
-	file := fileEntry(t, store, "sub", 0o644, nil)
-	empty, inTheWay := putTree(t, store), putTree(t, store, file)
+	empty := putTree(t, store)
 	dir := files(t, map[string]string{".fstree/other": "1", "sub/.fstree/index": "2", "sub/f": "3"})
 	checkout(t, dir, empty, store, worktree.CheckoutOptions{})
-	_, err := worktree.Checkout(t.Context(), dir, inTheWay, store, worktree.CheckoutOptions{})
-	if err == nil || err.Error() != "sub: a directory is in the way that holds .fstree or the index" {
-		t.Errorf("got %v", err)
+	for _, inTheWay := range []tree.Entry{fileEntry(t, store, "sub", 0o644, nil), linkEntry("sub", "x")} {
+		_, err := worktree.Checkout(t.Context(), dir, putTree(t, store, inTheWay), store, worktree.CheckoutOptions{})
+		if err == nil || err.Error() != "sub: a directory is in the way that holds .fstree or the index" {
+			t.Errorf("got %v", err)
+		}
+		expectNoTemps(t, dir)
 	}
 	for path, want := range map[string]string{".fstree/other": "1", "sub/.fstree/index": "2"} {
 		if got, err := os.ReadFile(filepath.Join(dir, path)); err != nil || string(got) != want {
@@ -233,7 +235,7 @@ func TestImpossibleTreesAreRefusedBeforeAnythingIsTouched(t *testing.T) {
 		"long":     {deep(fileEntry(t, store, strings.Repeat("x", 256), 0o644, nil)), "a/b/" + strings.Repeat("x", 256) + ": the name has 256 bytes, and the file system allows 255"},
 		"target":   {deep(linkEntry("l", strings.Repeat("x", 4096))), "a/b/l: the link target has 4096 bytes, and the system allows 4095"},
 		"lost":     {deep(dirEntry("c", 0o755, lost)), "a/b/c: object " + lost.String() + " not found"},
-		"root":     {lost, ".: object " + lost.String() + " not found"},
+		"root":     {lost, "object " + lost.String() + " not found"},
 		"not tree": {deep(dirEntry("c", 0o755, putBytes(t, store, []byte("text")))), "a/b/c: object " + cas.Sum([]byte("text")).String() + " is not a tree: magic is 0x6574, not 0x3eee"},
 		"dots":     {deep(dirEntry("c", 0o755, putBytes(t, store, hostileName("..")))), "a/b/c: object " + cas.Sum(hostileName("..")).String() + ` is not a tree: entry name ".." is not one path component`},
 		"slash":    {deep(dirEntry("c", 0o755, putBytes(t, store, hostileName("x/y")))), "a/b/c: object " + cas.Sum(hostileName("x/y")).String() + ` is not a tree: entry name "x/y" is not one path component`},
@@ -297,6 +299,19 @@ func TestReadOnlyDirectoriesInTheWayAreHandled(t *testing.T) {
 	defer loosenAll(dir)
 	checkout(t, dir, root, store, worktree.CheckoutOptions{})
 	expectTree(t, store, root, dir)
+}
+
+func TestReadOnlyDirectoryIsReadOnlyAgainAfterAChangeInIt(t *testing.T) {
+	store := &memory.Store{}
+	root := func(content string) cas.Digest {
+		return putTree(t, store, dirEntry("a", 0o555, putTree(t, store, fileEntry(t, store, "f", 0o444, []byte(content)))))
+	}
+	dir := filepath.Join(t.TempDir(), "w")
+	defer loosenAll(dir)
+	for _, content := range []string{"one", "two"} {
+		checkout(t, dir, root(content), store, worktree.CheckoutOptions{})
+		expectTree(t, store, root(content), dir)
+	}
 }
 
 func TestTargetThatCannotBeUsedIsRefused(t *testing.T) {

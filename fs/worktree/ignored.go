@@ -5,9 +5,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fstree/fstree/cas"
+	"github.com/fstree/fstree/cas/tree"
 	"github.com/fstree/fstree/fs/ignore"
 )
 
@@ -39,6 +43,32 @@ func loadIgnore(root int, opt Options) (*ignore.Matcher, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ignore file %s: %w", opt.Ignore, err)
+	}
+	return ignore.Parse(text), nil
+}
+
+// treeIgnore returns the rules that the tree itself holds, nil if none.
+func (c *checkout) treeIgnore(root cas.Digest) (*ignore.Matcher, error) {
+	e := tree.Entry{Type: tree.Dir, Digest: root}
+	for name := range strings.SplitSeq(path.Clean(c.opt.Ignore), "/") {
+		if e.Type != tree.Dir {
+			return nil, nil
+		}
+		t, err := tree.Read(c.ctx, c.store, e.Digest)
+		if err != nil {
+			return nil, err
+		}
+		var ok bool
+		if e, ok = t.Lookup(name); !ok {
+			return nil, nil
+		}
+	}
+	if e.Type != tree.File {
+		return nil, nil
+	}
+	text, err := cas.ReadAll(c.ctx, c.store, e.Digest, maxIgnore)
+	if err != nil {
+		return nil, fmt.Errorf("ignore file %s: %w", c.opt.Ignore, err)
 	}
 	return ignore.Parse(text), nil
 }

@@ -15,7 +15,7 @@ func giveItems(items []item) {
 	if cap(items) == 0 || cap(items) > maxSpareItems {
 		return
 	}
-	clear(items[:cap(items)])
+	clear(items)
 	items = items[:0]
 	spareItems.Put(&items)
 }

@@ -2,6 +2,7 @@ package worktree
 
 import (
 	"context"
+	"errors"
 
 	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/tree"
@@ -19,34 +20,75 @@ type Epocher interface {
 // hasBatch bounds a question about presence.
 const hasBatch = 1000
 
-// findLost asks the store for all that the index knows, unless the store is
-// known to have lost nothing since.
-func (w *writer) findLost() error {
-	if e, ok := w.store.(Epocher); ok {
-		epoch, err := e.Epoch(w.ctx)
-		if err != nil {
+// errLost is why a walk ends that relied on what the store no longer holds.
+var errLost = errors.New("the store has lost objects that the index knows")
+
+// inquiry is the question to a store for all that the index knows. It goes on
+// while the directory is walked: in most cases the answer is that nothing is
+// lost, and no one has had to wait for it.
+type inquiry struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	store  Store
+	index  *index
+	batch  []cas.Digest
+
+	done  chan struct{} // closed when what follows is known
+	epoch string
+	lost  map[cas.Digest]struct{}
+	err   error
+}
+
+// inquire begins to ask. It ends with the inquiry's end.
+func inquire(ctx context.Context, store Store, x *index) *inquiry {
+	ctx, cancel := context.WithCancel(ctx)
+	q := &inquiry{ctx: ctx, cancel: cancel, store: store, index: x, done: make(chan struct{})}
+	go func() {
+		defer close(q.done)
+		q.err = q.run()
+	}()
+	return q
+}
+
+// end stops the inquiry, and returns when it has stopped.
+func (q *inquiry) end() {
+	q.cancel()
+	<-q.done
+}
+
+// wait returns errLost if something is lost.
+func (q *inquiry) wait(ctx context.Context) error {
+	select {
+	case <-q.done:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if q.err == nil && len(q.lost) > 0 {
+		return errLost
+	}
+	return q.err
+}
+
+// run asks for everything, unless the store is known to have lost nothing
+// since the index was written.
+func (q *inquiry) run() (err error) {
+	if e, ok := q.store.(Epocher); ok {
+		if q.epoch, err = e.Epoch(q.ctx); err != nil {
 			return err
 		}
-		w.epoch = epoch
 	}
-	top := w.index.top()
-	if top == nil || w.epoch != "" && w.epoch == w.index.epoch {
+	top := q.index.top()
+	if top == nil || q.epoch != "" && q.epoch == q.index.epoch {
 		return nil
 	}
-	q := question{w: w, batch: make([]cas.Digest, 0, hasBatch)}
+	q.batch = make([]cas.Digest, 0, hasBatch)
 	if err := q.block(top); err != nil {
 		return err
 	}
 	return q.ask()
 }
 
-// question collects digests until there are enough for one call.
-type question struct {
-	w     *writer
-	batch []cas.Digest
-}
-
-func (q *question) block(b block) error {
+func (q *inquiry) block(b block) error {
 	if err := q.add(b.digest()); err != nil {
 		return err
 	}
@@ -56,7 +98,7 @@ func (q *question) block(b block) error {
 		case tree.File:
 			err = q.add(r.digest())
 		case tree.Dir:
-			err = q.block(q.w.index.child(r))
+			err = q.block(q.index.child(r))
 		}
 		if err != nil {
 			return err
@@ -65,7 +107,7 @@ func (q *question) block(b block) error {
 	return nil
 }
 
-func (q *question) add(d cas.Digest) error {
+func (q *inquiry) add(d cas.Digest) error {
 	q.batch = append(q.batch, d)
 	if len(q.batch) < cap(q.batch) {
 		return nil
@@ -73,11 +115,11 @@ func (q *question) add(d cas.Digest) error {
 	return q.ask()
 }
 
-func (q *question) ask() error {
+func (q *inquiry) ask() error {
 	if len(q.batch) == 0 {
 		return nil
 	}
-	present, err := q.w.store.Has(q.w.ctx, q.batch)
+	present, err := q.store.Has(q.ctx, q.batch)
 	if err != nil {
 		return err
 	}
@@ -85,10 +127,10 @@ func (q *question) ask() error {
 		if present[i] {
 			continue
 		}
-		if q.w.lost == nil {
-			q.w.lost = map[cas.Digest]struct{}{}
+		if q.lost == nil {
+			q.lost = map[cas.Digest]struct{}{}
 		}
-		q.w.lost[d] = struct{}{}
+		q.lost[d] = struct{}{}
 	}
 	q.batch = q.batch[:0]
 	return nil

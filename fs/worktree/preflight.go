@@ -2,15 +2,10 @@ package worktree
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
-	"path"
 	"sync"
 
 	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/tree"
-	"github.com/fstree/fstree/fs/ignore"
 )
 
 // preflight looks at all trees that the index does not know, before anything
@@ -33,13 +28,17 @@ func (c *checkout) preflight(dir string, root cas.Digest) error {
 	if top := c.index.top(); top != nil {
 		f.markKnown(top)
 	}
-	if f.isNew(root) {
+	isNew := f.isNew(root)
+	if isNew {
 		f.crew.run(c.opt.Threads, func() { f.check(root, "") })
 	}
 	if c.ctx.Err() != nil {
 		return context.Cause(c.ctx)
 	}
-	return nil
+	if isNew {
+		_, err = c.ignore()
+	}
+	return err
 }
 
 func (f *preflight) markKnown(b block) {
@@ -80,21 +79,4 @@ func (f *preflight) check(d cas.Digest, path string) {
 			f.crew.add(func() { f.check(e.Digest, below) })
 		}
 	}
-}
-
-// treeIgnore returns the rules that the tree itself holds, nil if none.
-func (c *checkout) treeIgnore(root cas.Digest) (*ignore.Matcher, error) {
-	at := path.Clean(c.opt.Ignore)
-	e, err := tree.Resolve(c.ctx, c.store, tree.Path{Root: root, Rest: at})
-	if errors.Is(err, fs.ErrNotExist) || err == nil && e.Type != tree.File {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("ignore file %s: %w", c.opt.Ignore, err)
-	}
-	text, err := cas.ReadAll(c.ctx, c.store, e.Digest, maxIgnore)
-	if err != nil {
-		return nil, fmt.Errorf("ignore file %s: %w", c.opt.Ignore, err)
-	}
-	return ignore.Parse(text), nil
 }

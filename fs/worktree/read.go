@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -105,4 +106,51 @@ func (s *source) Read(p []byte) (int, error) {
 		s.err = err
 	}
 	return n, err
+}
+
+// smallFile is the size in bytes up to which a file is cheap to have in hand.
+const smallFile = 128 << 10
+
+// read looks at the content of changed entries of d.
+func (w *writer) read(d *dirNode, items []*item) {
+	defer w.leave(d)
+	var readers sync.WaitGroup
+	for _, it := range items {
+		if it.stat.size > smallFile {
+			w.readOne(d, it)
+			continue
+		}
+		readers.Go(func() { w.readOne(d, it) })
+	}
+	readers.Wait()
+}
+
+func (w *writer) readOne(d *dirNode, it *item) {
+	if w.ctx.Err() != nil {
+		d.failed.Store(true)
+		return
+	}
+	err := w.readContent(d, it)
+	if err == unix.ENOENT {
+		it.gone = true
+		w.entries.Add(-1)
+	} else if err != nil {
+		d.fail(w, join(d.path, it.name), err)
+	}
+}
+
+func (w *writer) readContent(d *dirNode, it *item) error {
+	if it.stat.kind() == tree.File {
+		return w.addFile(d, it)
+	}
+	tick := tick()
+	target, err := readLink(d.fd, string(it.name), it.stat.size)
+	if err != nil {
+		return err
+	}
+	it.target = []byte(target)
+	if !it.stat.settled(tick) {
+		it.stat.ctime = 0
+	}
+	return nil
 }

@@ -45,8 +45,9 @@ type Options struct {
 	// Index is the path of the index, absolute or relative to the root;
 	// DefaultIndex if empty.
 	Index string
-	// Threads bounds how many entries are worked on at once; the number of
-	// processors if not positive.
+	// Threads bounds how many directories and large files are worked on at
+	// once; the number of processors if not positive. For each thread a few
+	// small files may be on their way to the store.
 	Threads int
 	// Observer is told what happens; nil if nobody listens.
 	Observer Observer

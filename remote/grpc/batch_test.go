@@ -186,6 +186,63 @@ func TestLiesAboutUploadsAreErrors(t *testing.T) {
 	}
 }
 
+func TestObjectGivenUpByBothEnds(t *testing.T) {
+	reported := make(chan struct{})
+	s := serveLiar(t, &liar{write: func(recv func() error, send func(*pb.WriteObjectsResponse) error) {
+		recv()
+		send(&pb.WriteObjectsResponse{Result: []*pb.WriteResult{{Failure: &pb.Status{Code: uint32(codes.ResourceExhausted), Message: "disk full"}}}})
+		for recv() == nil {
+		}
+	}}, 5*time.Second)
+	data := castest.Bytes(1<<20, 1)
+	err := s.PutMany(t.Context(), func(yield func(cas.Digest, cas.Object) bool) {
+		yield(cas.Sum(data), &breaking{Reader: bytes.NewReader(data), when: reported})
+	}, func(_ cas.Digest, err error) error {
+		if err == nil || !strings.Contains(err.Error(), "disk full") {
+			t.Errorf("report: %v", err)
+		}
+		close(reported)
+		return nil
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// breaking is an object that ends in an error once when is closed.
+type breaking struct {
+	*bytes.Reader
+	when chan struct{}
+}
+
+func (b *breaking) Read(p []byte) (int, error) {
+	if b.Len() == 0 {
+		<-b.when
+		return 0, errors.New("broke")
+	}
+	return b.Reader.Read(p)
+}
+
+func (b *breaking) Size() int64  { return -1 }
+func (b *breaking) Close() error { return nil }
+
+func TestSlowReportIsNotASilentServer(t *testing.T) {
+	s := serveLiar(t, &liar{write: func(recv func() error, send func(*pb.WriteObjectsResponse) error) {
+		for recv() == nil {
+		}
+		send(&pb.WriteObjectsResponse{Result: []*pb.WriteResult{{}}})
+	}}, 300*time.Millisecond)
+	err := s.PutMany(t.Context(), func(yield func(cas.Digest, cas.Object) bool) {
+		yield(cas.Sum(nil), cas.NewObject(nil))
+	}, func(_ cas.Digest, err error) error {
+		time.Sleep(time.Second)
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
 func TestLiesAboutTreesAreErrors(t *testing.T) {
 	empty, _ := tree.New(nil)
 	data := empty.Encode()

@@ -48,7 +48,7 @@ func (s *Store) GetClosure(ctx context.Context, roots, have []cas.Digest, visit 
 }
 
 func (s *Store) unsupported() error {
-	return fmt.Errorf("%s: closures: %w", s.url, errors.ErrUnsupported)
+	return s.named(fmt.Errorf("closures: %w", errors.ErrUnsupported))
 }
 
 // maxTree bounds a tree that is read by itself.
@@ -57,17 +57,17 @@ const maxTree = 128 << 20
 func (s *Store) passTree(ctx context.Context, node *pb.TreeNode, visit func(d cas.Digest, data []byte, sizes []int64, err error) error) error {
 	d, err := cas.DigestFromBytes(node.Digest)
 	if err != nil {
-		return fmt.Errorf("%s: %w", s.url, err)
+		return s.named(err)
 	}
 	if codes.Code(node.Failure.GetCode()) == codes.OutOfRange {
 		data, err := cas.ReadAll(ctx, s, d, maxTree)
 		return visit(d, data, nil, err)
 	}
 	if node.Failure != nil {
-		return visit(d, nil, nil, s.failureOf(d, node.Failure))
+		return visit(d, nil, nil, s.named(failureOf(d, node.Failure)))
 	}
 	if !d.Names(node.Data) {
-		return visit(d, nil, nil, fmt.Errorf("%s: %w", s.url, &cas.MismatchError{Want: d}))
+		return visit(d, nil, nil, s.named(&cas.MismatchError{Want: d}))
 	}
 	sizes := make([]int64, len(node.Size))
 	for i, size := range node.Size {

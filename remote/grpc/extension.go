@@ -69,24 +69,23 @@ func (s *Store) unpackError(ctx context.Context, err error) error {
 	if _, ok := status.FromError(err); ok || ctx.Err() != nil {
 		return s.fail(ctx, cas.Digest{}, err)
 	}
-	return fmt.Errorf("%s: %w", s.url, err)
+	return s.named(err)
 }
 
-// failureOf is the error of one object of a batch.
-func (s *Store) failureOf(d cas.Digest, failure *pb.Status) error {
-	code := codes.Code(failure.GetCode())
-	if code == codes.OK {
-		return fmt.Errorf("%s: object %s failed for no reason", s.url, d)
-	}
-	var err error
-	if code == codes.InvalidArgument {
+// failureOf is the error of one object of a batch. It does not name the server.
+func failureOf(d cas.Digest, failure *pb.Status) error {
+	switch code := codes.Code(failure.GetCode()); code {
+	case codes.OK:
+		return fmt.Errorf("object %s failed for no reason", d)
+	case codes.InvalidArgument:
 		mismatch := &cas.MismatchError{Want: d}
 		mismatch.Got, _ = cas.DigestFromBytes(failure.GetGot())
-		err = mismatch
-	} else {
-		err = translate(d, status.Error(code, failure.GetMessage()))
+		return mismatch
+	case codes.PermissionDenied:
+		return fmt.Errorf("%w: the server takes no objects", cas.ErrReadOnly)
+	default:
+		return translate(d, status.Error(code, failure.GetMessage()))
 	}
-	return fmt.Errorf("%s: %w", s.url, err)
 }
 
 var errIncomplete = errors.New("the server ended the answer before its end")

@@ -39,16 +39,25 @@ func (s *Store) readObjects(ctx context.Context, ds []cas.Digest, visit cas.Visi
 	var asking sync.WaitGroup
 	defer asking.Wait()
 	defer dog.Stop()
+	b, err := s.startBatch(ctx, dog, ds)
+	if err != nil {
+		return true, err
+	}
+	defer b.close()
+	asking.Go(func() { ask(b.stream, ds) })
+	err = b.run(visit)
+	return !b.unsupported, err
+}
+
+// startBatch opens a stream and asks nothing yet.
+func (s *Store) startBatch(ctx context.Context, dog *wire.Watchdog, ds []cas.Digest) (*batchReader, error) {
 	stream, err := s.store.ReadObjects(ctx)
 	if err != nil {
-		return true, s.fail(ctx, cas.Digest{}, err)
+		return nil, s.fail(ctx, cas.Digest{}, err)
 	}
-	asking.Go(func() { ask(stream, ds) })
-	b := &batchReader{store: s, ctx: ctx, dog: dog, stream: stream, ds: ds, answered: make([]bool, len(ds)), visit: visit}
+	b := &batchReader{store: s, ctx: ctx, dog: dog, stream: stream, ds: ds, answered: make([]bool, len(ds))}
 	b.unpacker = wire.NewUnpacker(b.receive, b.failure)
-	defer b.unpacker.Free()
-	err = b.run()
-	return !b.unsupported, err
+	return b, nil
 }
 
 // ask sends the question. If it can't, whoever receives learns why.
@@ -69,7 +78,6 @@ type batchReader struct {
 	stream   grpc.BidiStreamingClient[pb.ReadObjectsRequest, pb.ReadObjectsResponse]
 	unpacker *wire.Unpacker
 	ds       []cas.Digest
-	visit    cas.VisitObject
 
 	answered    []bool
 	answers     int
@@ -85,27 +93,49 @@ func (b *batchReader) receive(message *wire.In) error {
 	return err
 }
 
-func (b *batchReader) failure(f *pb.Status) error { return b.store.failureOf(b.current, f) }
+func (b *batchReader) failure(f *pb.Status) error { return failureOf(b.current, f) }
 
-func (b *batchReader) run() error {
+func (b *batchReader) run(visit cas.VisitObject) error {
 	for {
-		in, err := b.unpacker.Next()
-		if err == io.EOF && b.answers == len(b.ds) {
+		in, err := b.next()
+		if err == io.EOF {
 			return nil
 		}
-		if err == io.EOF {
-			err = errIncomplete
-		}
-		if err == nil {
-			err = b.number(in.Start.Object)
-		}
 		if err != nil {
-			return b.store.unpackError(b.ctx, err)
-		}
-		if err := b.pass(in); err != nil {
 			return err
 		}
+		o, err := b.open(in)
+		end := visit(b.current, o, err)
+		if o != nil {
+			o.Close()
+		}
+		if end != nil {
+			return end
+		}
 	}
+}
+
+func (b *batchReader) close() {
+	b.unpacker.Free()
+	b.dog.Stop()
+}
+
+// next returns the next object, and io.EOF once all have come.
+func (b *batchReader) next() (wire.Incoming, error) {
+	in, err := b.unpacker.Next()
+	if err == io.EOF && b.answers == len(b.ds) {
+		return in, err
+	}
+	if err == io.EOF {
+		err = errIncomplete
+	}
+	if err == nil {
+		err = b.number(in.Start.Object)
+	}
+	if err != nil {
+		err = b.store.unpackError(b.ctx, err)
+	}
+	return in, err
 }
 
 // number checks the number of an object that starts, and makes it the current
@@ -120,20 +150,18 @@ func (b *batchReader) number(n uint64) error {
 	return nil
 }
 
-// pass gives an object to visit.
-func (b *batchReader) pass(in wire.Incoming) error {
+// open returns the object that has come.
+func (b *batchReader) open(in wire.Incoming) (cas.Object, error) {
 	d := b.current
 	switch {
 	case in.Failed != nil:
-		return b.visit(d, nil, b.store.failureOf(d, in.Start.Failure))
+		return nil, b.store.named(failureOf(d, in.Start.Failure))
 	case in.Whole && d.Names(in.Data):
-		return b.visit(d, cas.NewObject(in.Data), nil)
+		return cas.NewObject(in.Data), nil
 	case in.Whole:
-		return b.visit(d, nil, fmt.Errorf("%s: %w", b.store.url, &cas.MismatchError{Want: d}))
+		return nil, b.store.named(&cas.MismatchError{Want: d})
 	}
-	o := wire.Named(b.store.url, cas.Verify(d, (*batchBody)(b), wire.SizeFromWire(in.Start.Size)))
-	defer o.Close()
-	return b.visit(d, o, nil)
+	return wire.Named(b.store.url, cas.Verify(d, (*batchBody)(b), wire.SizeFromWire(in.Start.Size))), nil
 }
 
 // batchBody is the current object of a batchReader.
@@ -141,10 +169,8 @@ type batchBody batchReader
 
 func (b *batchBody) Read(p []byte) (int, error) {
 	n, err := b.unpacker.Read(p)
-	if err != nil && err != io.EOF && b.ctx.Err() != nil {
-		err = context.Cause(b.ctx)
-	} else if err != nil && err != io.EOF {
-		err = translate(b.current, err)
+	if err != nil && err != io.EOF {
+		err = reason(b.ctx, b.current, err)
 	}
 	return n, err
 }

@@ -130,14 +130,18 @@ func (w *batchWriter) begin(number uint64, d cas.Digest, o cas.Object) *pb.Segme
 func (w *batchWriter) broken(number uint64, err error) *pb.Status {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.open[number].broken = err
+	if o, ok := w.open[number]; ok { // or else the server has given it up before
+		o.broken = err
+	}
 	return &pb.Status{Code: uint32(codes.Aborted), Message: "the sender can't read the object"}
 }
 
 // receive reports results until the server ends the stream.
 func (w *batchWriter) receive() error {
 	for {
+		w.await(w.dog.Wake)
 		message, err := w.stream.Recv()
+		w.await(w.dog.Sleep)
 		w.store.extension.missing(err)
 		if err == io.EOF {
 			return w.complete()
@@ -145,7 +149,6 @@ func (w *batchWriter) receive() error {
 		if err != nil {
 			return err
 		}
-		w.alive()
 		for _, result := range message.Result {
 			if err := w.settle(result); err != nil {
 				return err
@@ -154,13 +157,13 @@ func (w *batchWriter) receive() error {
 	}
 }
 
-// alive notes that the server has said something. While objects are still being
-// sent, sending is what shows it.
-func (w *batchWriter) alive() {
+// await calls the watchdog while only the server can be waited for. As long as
+// objects are being sent, sending is what shows that the server lives.
+func (w *batchWriter) await(watchdog func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.over {
-		w.dog.Wake()
+		watchdog()
 	}
 }
 
@@ -174,7 +177,7 @@ func (w *batchWriter) settle(result *pb.WriteResult) error {
 	}
 	err := o.broken
 	if err == nil && result.Failure != nil {
-		err = w.store.failureOf(o.digest, result.Failure)
+		err = w.store.named(failureOf(o.digest, result.Failure))
 	}
 	if err := w.report(o.digest, err); err != nil {
 		return &reportError{err}

@@ -2,6 +2,7 @@ package grpc
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"google.golang.org/grpc"
@@ -12,25 +13,35 @@ import (
 )
 
 // Get opens d. It waits for the first bytes, so that an absent object is known
-// at once. The object ends with ctx, at the latest. Its size is unknown.
+// at once. The object ends with ctx, at the latest. Its size is unknown if the
+// server lacks the extension.
 func (s *Store) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
+	if !s.extension.isAbsent() {
+		o, err := s.getExtended(ctx, d)
+		if !errors.Is(err, errors.ErrUnsupported) {
+			return o, err
+		}
+	}
+	return s.getBasic(ctx, d)
+}
+
+func (s *Store) getBasic(ctx context.Context, d cas.Digest) (cas.Object, error) {
 	ctx, dog := wire.Watch(ctx, s.opt.Timeout)
 	stream, err := s.client.ReadObject(ctx, &pb.ReadObjectRequest{Digest: d.String()})
 	if err != nil {
 		defer dog.Stop()
 		return nil, s.fail(ctx, d, err)
 	}
-	r := &reader{store: s, digest: d, ctx: ctx, dog: dog, stream: stream, data: wire.In{DataField: 1}}
+	r := &reader{digest: d, ctx: ctx, dog: dog, stream: stream, data: wire.In{DataField: 1}}
 	if err := r.receive(); err != nil && err != io.EOF {
 		dog.Stop()
-		return nil, err
+		return nil, s.named(err)
 	}
 	return wire.Named(s.url, cas.Verify(d, r, -1)), nil
 }
 
 // reader is the stream of one object. It hashes nothing.
 type reader struct {
-	store  *Store
 	digest cas.Digest
 	ctx    context.Context
 	dog    *wire.Watchdog
@@ -56,7 +67,7 @@ func (r *reader) receive() error {
 	err := r.stream.RecvMsg(&r.data)
 	r.dog.Sleep()
 	if err != nil && err != io.EOF {
-		err = r.store.fail(r.ctx, r.digest, err)
+		err = reason(r.ctx, r.digest, err)
 	}
 	r.err = err
 	return err

@@ -22,8 +22,7 @@ import (
 // and gRPC takes that for an error only where one response is declared.
 var writeStream = grpc.StreamDesc{StreamName: "WriteObject", ClientStreams: true, ServerStreams: true}
 
-// Put stores the bytes of r as d. Bytes that are not d are found here, before
-// the last of them is sent: old servers would keep them.
+// Put stores the bytes of r as d.
 func (s *Store) Put(ctx context.Context, d cas.Digest, r io.Reader) error {
 	ctx, dog := wire.Watch(ctx, s.opt.Timeout)
 	defer dog.Stop()
@@ -32,7 +31,7 @@ func (s *Store) Put(ctx context.Context, d cas.Digest, r io.Reader) error {
 		return s.fail(ctx, d, err)
 	}
 	w := writer{stream: stream, dog: dog}
-	err = w.send(d, r)
+	err = w.send(d, s.verified(d, r))
 	var source *sourceError
 	switch {
 	case errors.As(err, &source):
@@ -41,6 +40,16 @@ func (s *Store) Put(ctx context.Context, d cas.Digest, r io.Reader) error {
 		return nil
 	}
 	return s.fail(ctx, d, err)
+}
+
+// verified returns r, which ends in an error if it is not d: old servers would
+// keep it. Those with the extension look themselves.
+func (s *Store) verified(d cas.Digest, r io.Reader) io.ReadCloser {
+	body := io.NopCloser(r)
+	if s.extension.present.Load() {
+		return body
+	}
+	return cas.Verify(d, body, -1)
 }
 
 // sourceError is a failure to read what is to be sent.
@@ -53,13 +62,12 @@ type writer struct {
 	dog    *wire.Watchdog
 }
 
-// send streams r and waits for the verdict. It sends at least one message.
-func (w *writer) send(d cas.Digest, r io.Reader) error {
+// send streams body and waits for the verdict. It sends at least one message.
+func (w *writer) send(d cas.Digest, body io.ReadCloser) error {
 	fields, err := proto.Marshal(&pb.WriteObjectRequest{Digest: d.String()})
 	if err != nil {
 		return err
 	}
-	body := cas.Verify(d, io.NopCloser(r), -1)
 	defer body.Close()
 	for first := true; ; first = false {
 		data := wire.NewBuffer()

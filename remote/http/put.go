@@ -72,6 +72,7 @@ func (u *upload) run(ctx context.Context) error {
 		}
 		request = request.Clone(ctx)
 		request.URL, request.Host = location, location.Host
+		keepSecret(request, u.store.base)
 	}
 	return fmt.Errorf("more than %d redirects", maxRedirects)
 }

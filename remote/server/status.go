@@ -57,17 +57,30 @@ func toStatus(err error) error {
 		return err
 	}
 	st := status.New(classify(err).grpc, err.Error())
-	var mismatch *cas.MismatchError
-	if errors.As(err, &mismatch) {
-		info := &errdetails.ErrorInfo{Domain: pb.ErrorDomain, Reason: pb.ReasonMismatch}
-		if got := gotOf(err); !got.IsZero() {
-			info.Metadata = map[string]string{pb.MetadataGot: got.String()}
-		}
+	if info := infoOf(err); info != nil {
 		if detailed, err := st.WithDetails(info); err == nil {
 			st = detailed
 		}
 	}
 	return st.Err()
+}
+
+// infoOf says what the code of err leaves open, nil for nothing.
+func infoOf(err error) *errdetails.ErrorInfo {
+	info := &errdetails.ErrorInfo{Domain: pb.ErrorDomain}
+	var mismatch *cas.MismatchError
+	switch {
+	case errors.As(err, &mismatch):
+		info.Reason = pb.ReasonMismatch
+		if got := gotOf(err); !got.IsZero() {
+			info.Metadata = map[string]string{pb.MetadataGot: got.String()}
+		}
+	case errors.Is(err, cas.ErrReadOnly):
+		info.Reason = pb.ReasonReadOnly
+	default:
+		return nil
+	}
+	return info
 }
 
 // gotOf returns what came in place of the object that was announced, the zero

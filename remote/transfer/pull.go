@@ -20,7 +20,10 @@ func Pull(ctx context.Context, far cas.Getter, near cas.Store, root cas.Digest, 
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(streams)
 	p := puller{far: far, near: near, opt: opt, group: group, seen: map[cas.Digest]struct{}{}}
-	walkErr := p.walk(ctx, root)
+	walkErr := p.readAhead(ctx, root)
+	if walkErr == nil {
+		walkErr = p.walk(ctx, root)
+	}
 	err := group.Wait()
 	// A failed file cancels the walk, whose own error is then only that.
 	if err == nil {
@@ -39,26 +42,66 @@ type puller struct {
 	pending []cas.Digest            // files that near was not asked for yet
 }
 
+// readAhead brings all trees of a closure near in one go, if near does not even
+// hold its root and far can send closures. What it leaves out, walk finds.
+func (p *puller) readAhead(ctx context.Context, root cas.Digest) error {
+	if _, bulk := p.far.(tree.ClosureGetter); !bulk {
+		return nil
+	}
+	present, err := p.near.Has(ctx, []cas.Digest{root})
+	if err != nil || present[0] {
+		return err
+	}
+	storing, reading := errgroup.WithContext(ctx)
+	storing.SetLimit(p.opt.perStream())
+	err = tree.WalkSized(reading, p.far, []cas.Digest{root}, nil, p.opt.Parallel, func(s tree.Sized) error {
+		if s.Err != nil {
+			return s.Err
+		}
+		p.opt.Observer.Missing(s.Digest, true)
+		storing.Go(func() error { return p.put(reading, s.Digest, bytes.NewReader(s.Data), true) })
+		return p.note(ctx, s.Tree)
+	})
+	if failed := storing.Wait(); failed != nil {
+		return failed
+	}
+	return err
+}
+
+// walk visits the whole closure near, and fetches what is missing of it.
 func (p *puller) walk(ctx context.Context, root cas.Digest) error {
 	err := tree.Walk(ctx, trees{p}, []cas.Digest{root}, p.opt.Parallel, func(_ cas.Digest, t *tree.Tree, err error) error {
 		if err != nil {
 			return err
 		}
-		for e := range t.All() {
-			if _, twice := p.seen[e.Digest]; e.Type == tree.File && !twice {
-				p.seen[e.Digest] = struct{}{}
-				p.pending = append(p.pending, e.Digest)
-			}
-		}
-		if len(p.pending) < hasBatch {
-			return nil
-		}
-		return p.fetchPending(ctx)
+		return p.note(ctx, t)
 	})
 	if err != nil {
 		return err
 	}
 	return p.fetchPending(ctx)
+}
+
+// note remembers the files in t, and starts to fetch when they are many.
+func (p *puller) note(ctx context.Context, t *tree.Tree) error {
+	for e := range t.All() {
+		if _, twice := p.seen[e.Digest]; e.Type == tree.File && !twice {
+			p.seen[e.Digest] = struct{}{}
+			p.pending = append(p.pending, e.Digest)
+		}
+	}
+	if len(p.pending) < hasBatch {
+		return nil
+	}
+	return p.fetchPending(ctx)
+}
+
+func (p *puller) put(ctx context.Context, d cas.Digest, r io.Reader, isTree bool) error {
+	err := p.near.Put(ctx, d, r)
+	if err == nil {
+		p.opt.Observer.Moved(d, isTree)
+	}
+	return err
 }
 
 // fetchPending starts to fetch those pending files that near lacks.
@@ -97,25 +140,18 @@ func (p *puller) fetch(ctx context.Context, ds []cas.Digest, areTrees bool) erro
 }
 
 // keep stores o near: at once if it is large, beside others if it is small.
-func (p *puller) keep(ctx context.Context, storing *errgroup.Group, d cas.Digest, o cas.Object, areTrees bool) error {
-	put := func(r io.Reader) error {
-		err := p.near.Put(ctx, d, r)
-		if err == nil {
-			p.opt.Observer.Moved(d, areTrees)
-		}
-		return err
-	}
+func (p *puller) keep(ctx context.Context, storing *errgroup.Group, d cas.Digest, o cas.Object, isTree bool) error {
 	head := heads.Get().(*[headSize]byte)
 	n, err := io.ReadFull(o, head[:])
 	switch err {
 	case io.EOF, io.ErrUnexpectedEOF: // all of it, and verified
 		storing.Go(func() error {
 			defer heads.Put(head)
-			return put(bytes.NewReader(head[:n]))
+			return p.put(ctx, d, bytes.NewReader(head[:n]), isTree)
 		})
 		return nil
 	case nil:
-		err = put(io.MultiReader(bytes.NewReader(head[:]), o))
+		err = p.put(ctx, d, io.MultiReader(bytes.NewReader(head[:]), o), isTree)
 	}
 	heads.Put(head)
 	return err

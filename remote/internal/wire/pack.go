@@ -10,6 +10,12 @@ import (
 )
 
 const (
+	// Window is the window of flow control of streams and connections, in
+	// bytes. It must hold what is on its way, and a quarter more, as receivers
+	// open a window only when that much of it is used up. With 100 ms from end
+	// to end and back one stream moves 180 MB/s (16 MiB: 109 MB/s).
+	Window = 24 << 20
+
 	// FrameSize is how many bytes of objects one message carries.
 	FrameSize = 256 << 10
 
