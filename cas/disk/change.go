@@ -14,7 +14,7 @@ import (
 	"github.com/fstree/fstree/cas"
 )
 
-func (x *engine) record(_ context.Context, items []item) error {
+func (x *engine) record(_ context.Context, items []item, keep limits) error {
 	now := x.clock()
 	err := x.change(func(c *change) error {
 		for _, it := range items {
@@ -32,7 +32,7 @@ func (x *engine) record(_ context.Context, items []item) error {
 		}
 		return nil
 	})
-	x.evictSoon()
+	x.evictSoon(keep)
 	return err
 }
 
@@ -40,21 +40,22 @@ func (x *engine) record(_ context.Context, items []item) error {
 // notes its identity. Wherever that ends too early, the file either is not
 // there, or is proved by whoever opens it first; no file is ever without an
 // entry.
-func (x *engine) publish(_ context.Context, d cas.Digest, size int64, temp string) error {
-	if temp != filepath.Base(temp) {
+func (x *engine) publish(_ context.Context, p publication) error {
+	if p.Temp != filepath.Base(p.Temp) {
 		return x.failed(fs.ErrInvalid)
 	}
+	d := p.Digest
 	x.files.Lock()
 	defer x.files.Unlock()
 	if x.published(d) {
 		return nil
 	}
-	e := entry{kind: filed, size: size, used: x.clock()}
+	e := entry{kind: filed, size: p.Size, used: x.clock()}
 	if err := x.replace(d, e); err != nil {
 		return err
 	}
-	info, err := x.move(d, temp)
-	if errors.Is(err, fs.ErrNotExist) && x.moved(d, size) {
+	info, err := x.move(d, p.Temp)
+	if errors.Is(err, fs.ErrNotExist) && x.moved(d, p.Size) {
 		return nil
 	}
 	if err != nil {
@@ -62,7 +63,7 @@ func (x *engine) publish(_ context.Context, d cas.Digest, size int64, temp strin
 	}
 	e.identity = identityOf(info)
 	err = x.replace(d, e)
-	x.evictSoon()
+	x.evictSoon(p.Keep)
 	return err
 }
 

@@ -198,13 +198,13 @@ func (c *client) lookup(ctx context.Context, ds []cas.Digest) ([]entry, error) {
 	return entries, nil
 }
 
-func (c *client) record(ctx context.Context, items []item) error {
-	_, err := c.call(ctx, opRecord, appendItems(nil, items))
+func (c *client) record(ctx context.Context, items []item, keep limits) error {
+	_, err := c.call(ctx, opRecord, appendItems(appendLimits(nil, keep), items))
 	return err
 }
 
-func (c *client) publish(ctx context.Context, d cas.Digest, size int64, temp string) error {
-	return c.exchange(ctx, opPublish, publication{d, size, temp}, nil)
+func (c *client) publish(ctx context.Context, p publication) error {
+	return c.exchange(ctx, opPublish, p, nil)
 }
 
 func (c *client) forget(ctx context.Context, it item) error {
@@ -224,8 +224,8 @@ func (c *client) list(ctx context.Context, after cas.Digest) ([]item, error) {
 	return parseItems(b)
 }
 
-func (c *client) evict(ctx context.Context, want limits) (done evicted, err error) {
-	err = c.exchange(ctx, opEvict, want, &done)
+func (c *client) evict(ctx context.Context, keep limits) (done evicted, err error) {
+	err = c.exchange(ctx, opEvict, keep, &done)
 	return done, err
 }
 

@@ -190,6 +190,7 @@ func TestDamagedObjectIsAbsentUntilPutAnew(t *testing.T) {
 			}
 		},
 		"truncated": func(t *testing.T, path string) {
+			os.Chmod(path, 0o600)
 			if err := os.Truncate(path, 10); err != nil {
 				t.Fatal(err)
 			}

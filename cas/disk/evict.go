@@ -25,28 +25,27 @@ func (s *Store) Evict(ctx context.Context) (objects int, bytes int64, err error)
 func (s *Store) limits() limits { return limits{s.opt.Size, s.opt.Retention.Nanoseconds()} }
 
 // evictSoon starts an eviction in the background if the store has grown beyond
-// its size. It goes a tenth below: an eviction reads the whole index, and so
-// it costs a small multiple of what it removes.
-func (x *engine) evictSoon() {
-	size := x.store.opt.Size
+// a size. It goes a tenth below: an eviction reads the whole index, and so it
+// costs a small multiple of what it removes.
+func (x *engine) evictSoon(keep limits) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	due := size > 0 && x.totals.Bytes > size && x.store.now().After(x.nextEviction)
+	due := keep.Size > 0 && x.totals.Bytes > keep.Size && x.store.now().After(x.nextEviction)
 	if !due || x.evicting || x.lifetime.Err() != nil {
 		return
 	}
 	x.evicting = true
-	x.background.Go(x.evictNow)
+	x.background.Go(func() { x.evictNow(keep) })
 }
 
 // evictPause is how long a background eviction waits after one that could not
 // remove enough.
 const evictPause = time.Minute
 
-func (x *engine) evictNow() {
-	limit := x.store.limits()
-	limit.Size -= limit.Size / 10
-	done, err := x.evict(x.lifetime, limit)
+func (x *engine) evictNow(keep limits) {
+	goal := keep
+	goal.Size -= goal.Size / 10
+	done, err := x.evict(x.lifetime, goal)
 	if err != nil && x.lifetime.Err() == nil {
 		x.store.log.Warn("eviction failed", "cache", x.store.dir, "cause", err)
 	}
@@ -54,28 +53,38 @@ func (x *engine) evictNow() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.evicting = false
-	if x.totals.Bytes > x.store.opt.Size {
+	if x.totals.Bytes > keep.Size {
 		x.nextEviction = x.store.now().Add(evictPause)
 	}
 }
 
-func (x *engine) evict(ctx context.Context, limit limits) (done evicted, err error) {
+// evict waits for its turn: two at a time would evict twice as much.
+func (x *engine) evict(ctx context.Context, keep limits) (done evicted, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(x.lifetime, cancel)()
+	select {
+	case x.eviction <- struct{}{}:
+		defer func() { <-x.eviction }()
+	case <-ctx.Done():
+		return done, context.Cause(ctx)
+	}
 	err = x.store.withoutBallast(func() error {
-		done, err = x.evictTo(ctx, limit)
+		done, err = x.evictTo(ctx, keep)
+		if err == nil {
+			err = x.compact(ctx)
+		}
 		return err
 	})
 	return done, err
 }
 
-func (x *engine) evictTo(ctx context.Context, limit limits) (done evicted, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(x.lifetime, cancel)()
+func (x *engine) evictTo(ctx context.Context, keep limits) (done evicted, err error) {
 	x.flushTouches()
 	x.mu.Lock()
-	excess := x.totals.Bytes - limit.Size
+	excess := x.totals.Bytes - keep.Size
 	x.mu.Unlock()
-	if limit.Size <= 0 || excess <= 0 {
+	if keep.Size <= 0 || excess <= 0 {
 		return done, nil
 	}
 	defer x.touches.noteAll()()
@@ -83,7 +92,7 @@ func (x *engine) evictTo(ctx context.Context, limit limits) (done evicted, err e
 	if err != nil {
 		return done, x.failed(err)
 	}
-	protected := x.protected(limit)
+	protected := x.protected(keep)
 	free := func(it item) bool { return it.entry.used < protected && !held.has(it.digest) }
 	cutoff, err := x.cutoff(ctx, excess, free)
 	if err != nil {
@@ -102,15 +111,15 @@ func (x *engine) evictTo(ctx context.Context, limit limits) (done evicted, err e
 	if err != nil && !errors.Is(err, errEnough) {
 		return v.done, x.failed(err)
 	}
-	return v.done, x.compact(ctx)
+	return v.done, nil
 }
 
 // protected returns the time of last use from which on objects are retained.
-func (x *engine) protected(limit limits) uint32 {
-	if limit.Retention <= 0 {
+func (x *engine) protected(keep limits) uint32 {
+	if keep.Retention <= 0 {
 		return math.MaxUint32
 	}
-	young := touchAfter + time.Duration(limit.Retention)
+	young := touchAfter + time.Duration(keep.Retention)
 	return uint32(max(0, int64(x.clock())-int64(young/time.Second)))
 }
 

@@ -48,7 +48,7 @@ func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
 		for i := range 10 {
 			ds = append(ds, put(t, s, castest.Bytes(size, uint64(i))))
 			c.advance(10 * time.Minute)
-			s.ways.current.(*owner).background.Wait()
+			owned(s).background.Wait()
 			s.opt.Size = 1 << 30
 		}
 		expect(t, s, castest.Bytes(size, 1))
@@ -98,7 +98,7 @@ func TestWritingBeyondTheSizeEvictsInTheBackground(t *testing.T) {
 	for i := range uint64(100) {
 		put(t, s, castest.Bytes(5000, i))
 		c.advance(2 * time.Minute)
-		s.ways.current.(*owner).background.Wait()
+		owned(s).background.Wait()
 	}
 	if left := stats(t, s); left.Bytes > 100_000 || left.Bytes < 80_000 {
 		t.Errorf("%d bytes are left", left.Bytes)
@@ -229,7 +229,7 @@ func TestUseIsNotedForManyAtOnce(t *testing.T) {
 		wg.Go(func() { s.Has(t.Context(), ds) })
 	}
 	wg.Wait()
-	x := s.ways.current.(*owner).engine
+	x := owned(s)
 	x.flushTouches()
 	now := x.clock()
 	x.each(t.Context(), func(it item) error {
@@ -239,3 +239,22 @@ func TestUseIsNotedForManyAtOnce(t *testing.T) {
 		return nil
 	})
 }
+
+func TestTheWritersLimitsCount(t *testing.T) {
+	var c clock
+	owner := openOwner(t, t.TempDir())
+	c.runs(owner, Options{Size: 1})
+	client := openClient(t, owner.dir)
+	client.opt.Size = 1 << 20
+	for i := range uint64(400) {
+		put(t, client, castest.Bytes(5000, i))
+		owned(owner).background.Wait()
+		c.advance(2 * time.Minute)
+	}
+	if left := stats(t, client); left.Bytes > 1<<20+5000 || left.Bytes < 800_000 {
+		t.Errorf("%d bytes are left", left.Bytes)
+	}
+}
+
+// owned returns the index of a store that owns it.
+func owned(s *Store) *engine { return s.ways.current.(*owner).engine }

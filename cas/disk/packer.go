@@ -163,7 +163,7 @@ func (w *packWriter) store(s *Store, batch []*parcel) error {
 		w.close()
 		return fmt.Errorf("cache %s: cannot write: %w", s.dir, err)
 	}
-	return s.ask(s.lifetime, func(ctx context.Context, x index) error { return x.record(ctx, items) })
+	return s.ask(s.lifetime, func(ctx context.Context, x index) error { return x.record(ctx, items, s.limits()) })
 }
 
 // missing returns the objects of batch that the index does not know, each once.

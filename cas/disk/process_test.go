@@ -122,8 +122,10 @@ func start(t *testing.T, dir string, args ...string) *process {
 	p.Stderr = os.Stderr
 	p.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if args[0] == "fill" {
-		p.SysProcAttr.Cloneflags = syscall.CLONE_NEWNS
+		p.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER
 		p.SysProcAttr.Unshareflags = syscall.CLONE_NEWNS // makes mounts private
+		p.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}
+		p.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}
 	}
 	stdin, err := p.StdinPipe()
 	if err != nil {

@@ -96,7 +96,8 @@ func (s *Store) putFile(ctx context.Context, want cas.Digest, start []byte, r io
 	if err != nil {
 		return cas.Digest{}, 0, err
 	}
-	err = s.ask(ctx, func(ctx context.Context, x index) error { return x.publish(ctx, d, size, t.name) })
+	p := publication{Digest: d, Size: size, Temp: t.name, Keep: s.limits()}
+	err = s.ask(ctx, func(ctx context.Context, x index) error { return x.publish(ctx, p) })
 	return d, size, err
 }
 

@@ -161,17 +161,21 @@ func (v *server) do(ctx context.Context, f frame) ([]byte, error) {
 		}
 		return b, err
 	case opRecord:
-		items, err := parseItems(f.body)
+		keep, body, err := cutLimits(f.body)
 		if err != nil {
 			return nil, err
 		}
-		return nil, x.record(ctx, items)
+		items, err := parseItems(body)
+		if err != nil {
+			return nil, err
+		}
+		return nil, x.record(ctx, items, keep)
 	case opPublish:
 		var p publication
 		if err := json.Unmarshal(f.body, &p); err != nil {
 			return nil, err
 		}
-		return nil, x.publish(ctx, p.Digest, p.Size, p.Temp)
+		return nil, x.publish(ctx, p)
 	case opForget:
 		items, err := parseItems(f.body)
 		if err != nil || len(items) != 1 {
