@@ -1,6 +1,7 @@
 package worktree_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -144,5 +145,34 @@ func TestEntriesThatComeAndGoDoNotFailAWrite(t *testing.T) {
 	end()
 	if got, want := write(t, dir, store, worktree.Options{}).Root, digestOf(t, dir); got != want {
 		t.Errorf("root is %s, want %s", got, want)
+	}
+}
+
+func TestNothingStaysOpen(t *testing.T) {
+	m := &model{rand.New(rand.NewPCG(9, 9)), t, &memory.Store{}}
+	root := m.tree(4)
+	dir := filepath.Join(quickDir(t), "w")
+	defer loosenAll(dir)
+	open := func() int {
+		t.Helper()
+		fds, err := os.ReadDir("/proc/self/fd")
+		must(t, err)
+		return len(fds)
+	}
+	before := open()
+	for allowed := range 30 {
+		store := &brittleStore{m.store, make(chan struct{}, allowed)}
+		for range allowed {
+			store.left <- struct{}{}
+		}
+		worktree.Checkout(t.Context(), dir, root, store, worktree.CheckoutOptions{})
+		worktree.Write(t.Context(), dir, &fullStore{}, worktree.Options{})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Duration(allowed)*100*time.Microsecond)
+		worktree.Write(ctx, dir, m.store, worktree.Options{})
+		worktree.Checkout(ctx, dir, m.tree(4), m.store, worktree.CheckoutOptions{})
+		cancel()
+	}
+	if after := open(); after > before {
+		t.Errorf("%d files are open, %d were", after, before)
 	}
 }

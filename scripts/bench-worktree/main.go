@@ -17,7 +17,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/fstree/fstree/cas"
@@ -226,28 +225,44 @@ func (b *bench) touch() error {
 	})
 }
 
-// peak returns the largest resident memory of a step, in MB.
+// peak returns the largest resident memory of a step in a process of its own,
+// in MB.
 func (b *bench) peak(step string, args ...string) int64 {
 	self, err := os.Executable()
 	check(err)
 	cmd := exec.Command(self, append([]string{"-step", step, "-threads", fmt.Sprint(*threads)}, args...)...)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		log.Fatalf("bench-worktree: %s: %v\n%s", step, err, out)
-	}
-	return cmd.ProcessState.SysUsage().(*syscall.Rusage).Maxrss >> 10
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	check(err)
+	var kilobytes int64
+	_, err = fmt.Sscan(string(out), &kilobytes)
+	check(err)
+	return kilobytes >> 10
 }
 
+// runStep does one step, and prints the largest resident memory in kB. What
+// wait says of a child includes its parent's, so it has to look for itself.
 func runStep(step string, args []string) error {
 	if step == "write" {
-		_, err := write(args[0], args[1], args[2])
-		return err
+		if _, err := write(args[0], args[1], args[2]); err != nil {
+			return err
+		}
+	} else {
+		root, err := cas.ParseDigest(args[0])
+		if err != nil {
+			return err
+		}
+		if err := checkout(root, args[1], args[2], args[3]); err != nil {
+			return err
+		}
 	}
-	root, err := cas.ParseDigest(args[0])
+	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		return err
 	}
-	return checkout(root, args[1], args[2], args[3])
+	_, peak, _ := strings.Cut(string(status), "VmHWM:")
+	fmt.Println(strings.Fields(peak)[0])
+	return nil
 }
 
 func write(dir, cache, index string) (cas.Digest, error) {
