@@ -63,6 +63,7 @@ func newFileSystem(root cas.Digest, src cas.Getter, opt Options) (*fileSystem, c
 		trees:    newShelf[cas.Digest, *tree.Tree](treesWeight, nil),
 		sizes:    newShelf[sizesKey, struct{}](0, nil),
 		objects:  newShelf[cas.Digest](objectsWeight, func(o object) { o.Close() }),
+		sweeps:   newSweeps(),
 		opens:    opens{nodes: map[uint32]*openNode{}},
 		log:      &limitedLog{out: opt.Log},
 	}, end

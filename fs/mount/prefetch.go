@@ -57,19 +57,38 @@ const (
 	fileGivesWay = time.Second
 )
 
-// prefetcher reads ahead. Its waits end with the mount.
+// background is a caller of the mount's own, whose waits end with the mount.
+func (fs *fileSystem) background() caller {
+	return caller{interrupt: fs.lifetime.Done(), ended: func() bool { return true }}
+}
+
+// fetch has file id read by the source, to find it there, and keeps it open as
+// long as there is room.
+func (fs *fileSystem) fetch(c caller, id uint32, size int64) error {
+	e, err := fs.entry(c, id)
+	if err != nil {
+		return err
+	}
+	o, err := fs.object(c, e.Digest, size)
+	if err != nil {
+		return err
+	}
+	fs.objects.release(o)
+	return nil
+}
+
+// prefetcher reads ahead.
 type prefetcher struct {
 	*fileSystem
-	background caller
-	failures   atomic.Int32
+	caller   caller
+	failures atomic.Int32
 }
 
 // prefetch reads ahead what the options say.
 func (fs *fileSystem) prefetch() {
 	fs.stats.prefetching.Store(true)
 	defer fs.stats.prefetching.Store(false)
-	ended := func() bool { return true }
-	p := prefetcher{fileSystem: fs, background: caller{interrupt: fs.lifetime.Done(), ended: ended}}
+	p := prefetcher{fileSystem: fs, caller: fs.background()}
 	p.readTrees()
 	if fs.opt.Prefetch == PrefetchAll {
 		p.readFiles()
@@ -105,13 +124,13 @@ func (p *prefetcher) readTree(id uint32) (dirs []uint32) {
 		return nil
 	}
 	p.giveWay(treeGivesWay)
-	d, t, err := p.directory(p.background, id)
+	d, t, err := p.directory(p.caller, id)
 	if err != nil {
 		p.failed(id, err)
 		return nil
 	}
 	for first := d.first; first < d.first+d.count; first += sizesAtOnce {
-		if err := p.askSizes(p.background.wait, d, t, first); err != nil {
+		if err := p.askSizes(p.caller.wait, d, t, first); err != nil {
 			p.failed(id, err)
 		}
 	}
@@ -127,7 +146,7 @@ func (p *prefetcher) readTree(id uint32) (dirs []uint32) {
 func (p *prefetcher) distinct(seen map[cas.Digest]struct{}, found [][]uint32) (level []uint32) {
 	for _, dirs := range found {
 		for _, id := range dirs {
-			e, err := p.entry(p.background, id)
+			e, err := p.entry(p.caller, id)
 			if _, known := seen[e.Digest]; err != nil || known {
 				continue
 			}
@@ -156,14 +175,7 @@ func (p *prefetcher) readFiles() {
 
 func (p *prefetcher) readFile(id uint32, size int64) {
 	p.giveWay(fileGivesWay)
-	e, err := p.entry(p.background, id)
-	if err == nil {
-		var o *item[cas.Digest, object]
-		if o, err = p.object(p.background, e.Digest, size); err == nil {
-			p.objects.release(o)
-		}
-	}
-	if err != nil {
+	if err := p.fetch(p.caller, id, size); err != nil {
 		p.failed(id, err)
 	}
 }

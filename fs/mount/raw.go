@@ -50,6 +50,7 @@ type fileSystem struct {
 	sizes   *shelf[sizesKey, struct{}]
 	objects *shelf[cas.Digest, object]
 	opens   opens
+	sweeps  *sweeps
 	log     *limitedLog
 	stats   counters
 }

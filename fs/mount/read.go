@@ -16,6 +16,9 @@ func (fs *fileSystem) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) 
 	if !status.Ok() || !n.isFile() {
 		return nil, or(status, fuse.EISDIR)
 	}
+	if in.Offset == 0 {
+		fs.sweep(id)
+	}
 	got, err := fs.readAt(fs.caller(cancel, &in.InHeader), id, buf, int64(in.Offset))
 	if err != nil {
 		return nil, fs.fail("read", id, err)
