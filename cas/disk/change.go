@@ -72,7 +72,7 @@ func (x *engine) published(d cas.Digest) bool {
 	if err != nil {
 		return false
 	}
-	entries, err := x.lookup(x.lifetime, []cas.Digest{d})
+	entries, err := x.entries([]cas.Digest{d})
 	return err == nil && entries[0].kind == filed && entries[0].identity == identityOf(info)
 }
 
@@ -186,14 +186,4 @@ func (x *engine) each(ctx context.Context, fn func(item) error) error {
 		}
 		after = items[len(items)-1].digest
 	}
-}
-
-func (x *engine) stats(context.Context) (Stats, error) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	t := x.totals
-	return Stats{
-		Objects: t.Objects, Bytes: t.Bytes, Files: t.Files, InFiles: t.InFiles,
-		Packs: int64(len(x.packs)), InPacks: t.Bytes - t.InFiles,
-	}, nil
 }

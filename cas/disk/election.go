@@ -228,6 +228,7 @@ func (o *owner) interrupt() { o.engine.end() }
 
 // close answers what was asked, closes the index, and lets the next one in.
 func (o *owner) close() error {
+	o.interrupt()
 	o.server.close()
 	err := o.engine.close()
 	if errors.Is(err, errStuck) {

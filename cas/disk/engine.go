@@ -242,6 +242,18 @@ func get(txn *badger.Txn, d cas.Digest) (e entry, err error) {
 }
 
 func (x *engine) lookup(_ context.Context, ds []cas.Digest) ([]entry, error) {
+	entries, err := x.entries(ds)
+	if err != nil {
+		return nil, err
+	}
+	if x.touch(ds, entries) {
+		x.flushTouches()
+	}
+	return entries, nil
+}
+
+// entries is lookup for those who do not use ds.
+func (x *engine) entries(ds []cas.Digest) ([]entry, error) {
 	entries := make([]entry, len(ds))
 	err := x.view(func(txn *badger.Txn) (err error) {
 		for i, d := range ds {
@@ -251,13 +263,7 @@ func (x *engine) lookup(_ context.Context, ds []cas.Digest) ([]entry, error) {
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	if x.touch(ds, entries) {
-		x.flushTouches()
-	}
-	return entries, nil
+	return entries, err
 }
 
 // view reads the index.

@@ -22,15 +22,6 @@ func (s *Store) Evict(ctx context.Context) (objects int, bytes int64, err error)
 	return done.Objects, done.Bytes, err
 }
 
-// Stats describes the store as a whole.
-func (s *Store) Stats(ctx context.Context) (stats Stats, err error) {
-	err = s.ask(ctx, func(ctx context.Context, x index) (err error) {
-		stats, err = x.stats(ctx)
-		return err
-	})
-	return stats, err
-}
-
 func (s *Store) limits() limits { return limits{s.opt.Size, s.opt.Retention.Nanoseconds()} }
 
 // evictSoon starts an eviction in the background if the store has grown beyond
@@ -150,7 +141,7 @@ func (x *engine) cutoff(ctx context.Context, excess int64, free func(item) bool)
 	return ^uint32(0), err
 }
 
-// victims are objects about to go, removed some hundreds at a time.
+// victims are objects about to go, removed a thousand at a time.
 type victims struct {
 	engine *engine
 	excess int64
@@ -165,7 +156,7 @@ var errEnough = errors.New("enough evicted")
 func (v *victims) add(it item) error {
 	v.items = append(v.items, it)
 	v.bytes += it.entry.size
-	if len(v.items) >= batchCount/2 || v.bytes >= v.excess {
+	if len(v.items) >= batchCount || v.bytes >= v.excess {
 		return v.remove()
 	}
 	return nil
@@ -183,7 +174,10 @@ func (v *victims) remove() error {
 	touched := x.touches.take()
 	x.writeTouches(touched)
 	v.items = slices.DeleteFunc(v.items, func(it item) bool { _, used := touched[it.digest]; return used })
-	err := x.changeLocked(v.condemn)
+	var err error
+	if slices.ContainsFunc(v.items, func(it item) bool { return it.entry.kind == filed }) {
+		err = x.changeLocked(v.condemn)
+	}
 	var gone evicted
 	if err == nil {
 		err = x.changeLocked(func(c *change) (err error) { gone, err = v.drop(c); return err })

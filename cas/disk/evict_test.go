@@ -86,6 +86,9 @@ func TestWhatWasUsedLatelyStays(t *testing.T) {
 		t.Errorf("evicted %d objects, want 9", n)
 	}
 	expect(t, s, castest.Bytes(5000, 3))
+	if oldest, err := s.Oldest(t.Context()); err != nil || !oldest.Equal(c.now().Add(-30*time.Minute)) {
+		t.Errorf("the oldest use was at %v, %v; it is %v", oldest, err, c.now())
+	}
 }
 
 func TestWritingBeyondTheSizeEvictsInTheBackground(t *testing.T) {

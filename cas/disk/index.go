@@ -42,13 +42,3 @@ type evicted struct {
 	Objects int
 	Bytes   int64
 }
-
-// Stats describe a store.
-type Stats struct {
-	Objects int64 // all of them
-	Bytes   int64 // their lengths
-	Files   int64 // those that are files of their own
-	InFiles int64 // the bytes of these
-	Packs   int64 // pack files
-	InPacks int64 // bytes of objects in packs; the packs may be longer
-}

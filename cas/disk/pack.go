@@ -165,6 +165,11 @@ func (s *Store) readPacked(d cas.Digest, e entry) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
+	return readRecord(f, d, e)
+}
+
+// readRecord is readPacked with the pack open.
+func readRecord(f *os.File, d cas.Digest, e entry) ([]byte, error) {
 	data := make([]byte, e.size)
 	n, err := f.ReadAt(data, int64(e.place.offset)+packHeader)
 	if err != nil && err != io.EOF {
@@ -176,13 +181,8 @@ func (s *Store) readPacked(d cas.Digest, e entry) ([]byte, error) {
 	return data, nil
 }
 
-// scanPack calls each for every record of the pack id, up to a torn one.
-func (s *Store) scanPack(id uint64, each func(item) error) error {
-	f, err := os.Open(s.path(packsDir, packName(id)))
-	if err != nil {
-		return err
-	}
-	defer f.Close()
+// scanPack calls each for every record of f, the pack id, up to a torn one.
+func scanPack(f *os.File, id uint64, each func(item) error) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err

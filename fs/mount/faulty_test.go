@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -172,7 +173,7 @@ func (f *faulty) report(server *Server) report {
 	runtime.ReadMemStats(&m)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return report{Stats: server.Stats(), Gets: f.gets, SizesAsked: f.sizesAsked, HeapBytes: m.HeapAlloc}
+	return report{Stats: server.Stats(), Gets: maps.Clone(f.gets), SizesAsked: f.sizesAsked, HeapBytes: m.HeapAlloc}
 }
 
 // store keeps the directory dir as a tree.

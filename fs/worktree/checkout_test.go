@@ -203,13 +203,15 @@ func paths(t *testing.T, dir string) (paths []string) {
 
 func TestPrivateEntriesAreNeverHarmed(t *testing.T) {
 	store := &memory.Store{}
-	file := fileEntry(t, store, "sub", 0o644, nil)
-	empty, inTheWay := putTree(t, store), putTree(t, store, file)
+	empty := putTree(t, store)
 	dir := files(t, map[string]string{".fstree/other": "1", "sub/.fstree/index": "2", "sub/f": "3"})
 	checkout(t, dir, empty, store, worktree.CheckoutOptions{})
-	_, err := worktree.Checkout(t.Context(), dir, inTheWay, store, worktree.CheckoutOptions{})
-	if err == nil || err.Error() != "sub: a directory is in the way that holds .fstree or the index" {
-		t.Errorf("got %v", err)
+	for _, inTheWay := range []tree.Entry{fileEntry(t, store, "sub", 0o644, nil), linkEntry("sub", "x")} {
+		_, err := worktree.Checkout(t.Context(), dir, putTree(t, store, inTheWay), store, worktree.CheckoutOptions{})
+		if err == nil || err.Error() != "sub: a directory is in the way that holds .fstree or the index" {
+			t.Errorf("got %v", err)
+		}
+		expectNoTemps(t, dir)
 	}
 	for path, want := range map[string]string{".fstree/other": "1", "sub/.fstree/index": "2"} {
 		if got, err := os.ReadFile(filepath.Join(dir, path)); err != nil || string(got) != want {
@@ -297,6 +299,19 @@ func TestReadOnlyDirectoriesInTheWayAreHandled(t *testing.T) {
 	defer loosenAll(dir)
 	checkout(t, dir, root, store, worktree.CheckoutOptions{})
 	expectTree(t, store, root, dir)
+}
+
+func TestReadOnlyDirectoryIsReadOnlyAgainAfterAChangeInIt(t *testing.T) {
+	store := &memory.Store{}
+	root := func(content string) cas.Digest {
+		return putTree(t, store, dirEntry("a", 0o555, putTree(t, store, fileEntry(t, store, "f", 0o444, []byte(content)))))
+	}
+	dir := filepath.Join(t.TempDir(), "w")
+	defer loosenAll(dir)
+	for _, content := range []string{"one", "two"} {
+		checkout(t, dir, root(content), store, worktree.CheckoutOptions{})
+		expectTree(t, store, root(content), dir)
+	}
 }
 
 func TestTargetThatCannotBeUsedIsRefused(t *testing.T) {

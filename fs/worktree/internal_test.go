@@ -30,6 +30,38 @@ func TestOnlyATimeBeforeTheTickProves(t *testing.T) {
 	}
 }
 
+func TestAnyDifferenceIsAChange(t *testing.T) {
+	same := stat{size: 1, mtime: 2, ctime: 3, ino: 4, mode: 5, links: 6}
+	if !same.unchanged(same) {
+		t.Error("the same has changed")
+	}
+	for _, other := range []stat{
+		{2, 2, 3, 4, 5, 6}, {1, 3, 3, 4, 5, 6}, {1, 2, 4, 4, 5, 6}, {1, 2, 3, 5, 5, 6}, {1, 2, 3, 4, 6, 6},
+	} {
+		if same.unchanged(other) {
+			t.Errorf("%+v passes for %+v", other, same)
+		}
+	}
+}
+
+// A directory that changes while it is listed can show one name twice and
+// another not at all: then the number of entries proves nothing.
+func TestNameThatIsListedTwiceIsNoticed(t *testing.T) {
+	for _, n := range []int{1, 2, 63, 64, 65, 300} {
+		items := make([]item, n)
+		for i := range items {
+			items[i].place = n - 1 - i
+		}
+		if repeats(items) {
+			t.Errorf("%d different names repeat", n)
+		}
+		items = append(items[:n-1], item{place: n - 1})
+		if n > 1 && !repeats(items) {
+			t.Errorf("a repetition among %d names is missed", n)
+		}
+	}
+}
+
 // sample is the index of f, made at the given time, and sub/l.
 func sample(t testing.TB, ctime int64) []byte {
 	t.Helper()

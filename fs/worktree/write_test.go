@@ -532,6 +532,25 @@ func (s *orderedStore) Add(ctx context.Context, r io.Reader) (cas.Digest, int64,
 	return s.Store.Add(ctx, bytes.NewReader(data))
 }
 
+func TestNoTreeNamesWhatTheStoreHasLost(t *testing.T) {
+	dir := files(t, map[string]string{"a/lost": "1", "a/changed": "2"})
+	store := &lateStore{orderedStore{t: t}}
+	write(t, dir, store, worktree.Options{})
+	store.Remove(cas.Sum([]byte("1")))
+	must(t, os.WriteFile(dir+"/a/changed", []byte("3"), 0o644))
+	if got, want := write(t, dir, store, worktree.Options{}).Root, digestOf(t, dir); got != want {
+		t.Errorf("root is %s, want %s", got, want)
+	}
+}
+
+// lateStore takes its time to tell what it holds.
+type lateStore struct{ orderedStore }
+
+func (s *lateStore) Has(ctx context.Context, ds []cas.Digest) ([]bool, error) {
+	time.Sleep(100 * time.Millisecond)
+	return s.orderedStore.Has(ctx, ds)
+}
+
 func TestIndexListsTheTree(t *testing.T) {
 	dir := files(t, map[string]string{"a/f": "1", "b": "2"})
 	must(t, os.Symlink("b", dir+"/a/l"))
