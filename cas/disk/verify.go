@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"runtime"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -23,8 +24,7 @@ type Verified struct {
 // fs.ErrNotExist if its bytes are gone. It changes nothing; SetAside does. An
 // object that comes or goes meanwhile may be left out.
 func (s *Store) Verify(ctx context.Context, damaged func(cas.Digest, error)) (Verified, error) {
-	v := verification{store: s, damaged: damaged, turn: make(chan struct{}, 1)}
-	v.turn <- struct{}{}
+	v := s.verification(damaged)
 	var after cas.Digest
 	for {
 		items, err := s.list(ctx, after)
@@ -36,6 +36,36 @@ func (s *Store) Verify(ctx context.Context, damaged func(cas.Digest, error)) (Ve
 		}
 		after = items[len(items)-1].digest
 	}
+}
+
+// VerifyObjects is Verify for ds alone. One that the store does not hold is
+// reported with a *cas.NotFoundError.
+func (s *Store) VerifyObjects(ctx context.Context, ds []cas.Digest, damaged func(cas.Digest, error)) (Verified, error) {
+	v := s.verification(damaged)
+	for piece := range slices.Chunk(ds, batchCount) {
+		entries, err := s.lookup(ctx, piece)
+		if err != nil {
+			return v.done, err
+		}
+		var items []item
+		for i, d := range piece {
+			if entries[i].kind == 0 {
+				damaged(d, &cas.NotFoundError{Digest: d})
+				continue
+			}
+			items = append(items, item{d, entries[i]})
+		}
+		if err := v.check(ctx, items); err != nil {
+			return v.done, err
+		}
+	}
+	return v.done, nil
+}
+
+func (s *Store) verification(damaged func(cas.Digest, error)) *verification {
+	v := &verification{store: s, damaged: damaged, turn: make(chan struct{}, 1)}
+	v.turn <- struct{}{}
+	return v
 }
 
 // list returns some objects in the order of their digests, from the first one

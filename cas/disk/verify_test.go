@@ -88,3 +88,21 @@ func stat(t *testing.T, path string) os.FileInfo {
 	}
 	return info
 }
+
+func TestVerifyObjectsLooksAtTheseAlone(t *testing.T) {
+	s := openOwner(t, t.TempDir())
+	absent := cas.Sum([]byte("never stored"))
+	var ds []cas.Digest
+	for _, size := range []int{10, 100_000} {
+		ds = append(ds, put(t, s, castest.Bytes(size, 1)))
+		put(t, s, castest.Bytes(size, 2)) // not asked for
+	}
+	damaged := map[cas.Digest]error{}
+	v, err := s.VerifyObjects(t.Context(), append(ds, absent), func(d cas.Digest, err error) { damaged[d] = err })
+	if err != nil || v.Objects != 2 || v.Bytes != 100_010 {
+		t.Errorf("verified %+v, %v", v, err)
+	}
+	if len(damaged) != 1 || !errors.Is(damaged[absent], cas.ErrNotFound) {
+		t.Errorf("damaged: %v", damaged)
+	}
+}

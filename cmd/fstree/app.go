@@ -44,6 +44,8 @@ type app struct {
 	LsTree        lsTreeCommand        `cmd:"" help:"List a tree."`
 	LsIndex       lsIndexCommand       `cmd:"" help:"List the index of a directory."`
 	Evict         evictCommand         `cmd:"" help:"Shrink the cache to its size, least recently used objects first."`
+	Verify        verifyCommand        `cmd:"" help:"Check the objects in the cache, or those of a tree."`
+	CacheCmd      cacheCommand         `cmd:"" name:"cache" help:"Look at the cache."`
 	Serve         serveCommand         `cmd:"" help:"Serve trees to others over gRPC and HTTP."`
 	VersionCmd    versionCommand       `cmd:"" name:"version" help:"Print the version."`
 
