@@ -10,6 +10,7 @@ import (
 
 	"github.com/fstree/fstree/cas"
 	pb "github.com/fstree/fstree/proto"
+	"github.com/fstree/fstree/remote/internal/bulk"
 	"github.com/fstree/fstree/remote/internal/wire"
 )
 
@@ -22,7 +23,7 @@ func (s *Store) GetClosure(ctx context.Context, roots, have []cas.Digest, visit 
 	}
 	ctx, dog := wire.Watch(ctx, s.opt.Timeout)
 	defer dog.Stop()
-	stream, err := s.store.ReadTrees(ctx, &pb.ReadTreesRequest{Roots: wire.AppendDigests(nil, roots), Have: wire.AppendDigests(nil, have)})
+	stream, err := s.store.ReadTrees(ctx, &pb.ReadTreesRequest{Roots: bulk.AppendDigests(nil, roots), Have: bulk.AppendDigests(nil, have)})
 	if err != nil {
 		return s.fail(ctx, cas.Digest{}, err)
 	}
@@ -71,7 +72,7 @@ func (s *Store) passTree(ctx context.Context, node *pb.TreeNode, visit func(d ca
 	}
 	sizes := make([]int64, len(node.Size))
 	for i, size := range node.Size {
-		sizes[i] = wire.SizeFromWire(size)
+		sizes[i] = bulk.SizeFromWire(size)
 	}
 	return visit(d, node.Data, sizes, nil)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/fstree/fstree/cas"
 	pb "github.com/fstree/fstree/proto"
+	"github.com/fstree/fstree/remote/internal/bulk"
 	"github.com/fstree/fstree/remote/internal/wire"
 )
 
@@ -56,14 +57,14 @@ func (s *Store) startBatch(ctx context.Context, dog *wire.Watchdog, ds []cas.Dig
 		return nil, s.fail(ctx, cas.Digest{}, err)
 	}
 	b := &batchReader{store: s, ctx: ctx, dog: dog, stream: stream, ds: ds, answered: make([]bool, len(ds))}
-	b.unpacker = wire.NewUnpacker(b.receive, b.failure)
+	b.unpacker = bulk.NewUnpacker(b.receive, b.failure)
 	return b, nil
 }
 
 // ask sends the question. If it can't, whoever receives learns why.
 func ask(stream grpc.BidiStreamingClient[pb.ReadObjectsRequest, pb.ReadObjectsResponse], ds []cas.Digest) {
 	for some := range slices.Chunk(ds, readBatch) {
-		if stream.Send(&pb.ReadObjectsRequest{Digests: wire.AppendDigests(nil, some)}) != nil {
+		if stream.Send(&pb.ReadObjectsRequest{Digests: bulk.AppendDigests(nil, some)}) != nil {
 			return
 		}
 	}
@@ -76,7 +77,7 @@ type batchReader struct {
 	ctx      context.Context
 	dog      *wire.Watchdog
 	stream   grpc.BidiStreamingClient[pb.ReadObjectsRequest, pb.ReadObjectsResponse]
-	unpacker *wire.Unpacker
+	unpacker *bulk.Unpacker
 	ds       []cas.Digest
 
 	answered    []bool
@@ -85,7 +86,7 @@ type batchReader struct {
 	unsupported bool
 }
 
-func (b *batchReader) receive(message *wire.In) error {
+func (b *batchReader) receive(message *bulk.In) error {
 	b.dog.Wake()
 	err := b.stream.RecvMsg(message)
 	b.dog.Sleep()
@@ -121,7 +122,7 @@ func (b *batchReader) close() {
 }
 
 // next returns the next object, and io.EOF once all have come.
-func (b *batchReader) next() (wire.Incoming, error) {
+func (b *batchReader) next() (bulk.Incoming, error) {
 	in, err := b.unpacker.Next()
 	if err == io.EOF && b.answers == len(b.ds) {
 		return in, err
@@ -151,7 +152,7 @@ func (b *batchReader) number(n uint64) error {
 }
 
 // open returns the object that has come.
-func (b *batchReader) open(in wire.Incoming) (cas.Object, error) {
+func (b *batchReader) open(in bulk.Incoming) (cas.Object, error) {
 	d := b.current
 	switch {
 	case in.Failed != nil:
@@ -161,7 +162,7 @@ func (b *batchReader) open(in wire.Incoming) (cas.Object, error) {
 	case in.Whole:
 		return nil, b.store.named(&cas.MismatchError{Want: d})
 	}
-	return wire.Named(b.store.url, cas.Verify(d, (*batchBody)(b), wire.SizeFromWire(in.Start.Size))), nil
+	return wire.Named(b.store.url, cas.Verify(d, (*batchBody)(b), bulk.SizeFromWire(in.Start.Size))), nil
 }
 
 // batchBody is the current object of a batchReader.

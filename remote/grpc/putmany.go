@@ -12,6 +12,7 @@ import (
 
 	"github.com/fstree/fstree/cas"
 	pb "github.com/fstree/fstree/proto"
+	"github.com/fstree/fstree/remote/internal/bulk"
 	"github.com/fstree/fstree/remote/internal/wire"
 )
 
@@ -88,7 +89,7 @@ func (w *batchWriter) run(objects cas.Objects) error {
 }
 
 func (w *batchWriter) send(objects cas.Objects) error {
-	packer := wire.NewPacker(w.sendMessage)
+	packer := bulk.NewPacker(w.sendMessage)
 	defer packer.Free()
 	number := uint64(0)
 	w.dog.Sleep()
@@ -111,7 +112,7 @@ func (w *batchWriter) send(objects cas.Objects) error {
 	return w.stream.CloseSend()
 }
 
-func (w *batchWriter) sendMessage(message *wire.Out) error {
+func (w *batchWriter) sendMessage(message *bulk.Out) error {
 	w.dog.Wake()
 	defer w.dog.Sleep()
 	return w.stream.SendMsg(message)
@@ -122,7 +123,7 @@ func (w *batchWriter) begin(number uint64, d cas.Digest, o cas.Object) *pb.Segme
 	defer w.mu.Unlock()
 	w.open[number] = &sent{digest: d}
 	digest, _ := d.AppendBinary(nil)
-	return &pb.Segment{Object: number, Digest: digest, Size: wire.SizeToWire(o.Size())}
+	return &pb.Segment{Object: number, Digest: digest, Size: bulk.SizeToWire(o.Size())}
 }
 
 // broken remembers why an object could not be read, and takes it back from the

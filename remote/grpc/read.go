@@ -9,6 +9,7 @@ import (
 
 	"github.com/fstree/fstree/cas"
 	pb "github.com/fstree/fstree/proto"
+	"github.com/fstree/fstree/remote/internal/bulk"
 	"github.com/fstree/fstree/remote/internal/wire"
 )
 
@@ -32,7 +33,7 @@ func (s *Store) getBasic(ctx context.Context, d cas.Digest) (cas.Object, error) 
 		defer dog.Stop()
 		return nil, s.fail(ctx, d, err)
 	}
-	r := &reader{digest: d, ctx: ctx, dog: dog, stream: stream, data: wire.In{DataField: 1}}
+	r := &reader{digest: d, ctx: ctx, dog: dog, stream: stream, data: bulk.In{DataField: 1}}
 	if err := r.receive(); err != nil && err != io.EOF {
 		dog.Stop()
 		return nil, s.named(err)
@@ -46,7 +47,7 @@ type reader struct {
 	ctx    context.Context
 	dog    *wire.Watchdog
 	stream grpc.ServerStreamingClient[pb.ReadObjectResponse]
-	data   wire.In
+	data   bulk.In
 	err    error
 }
 

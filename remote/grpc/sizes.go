@@ -8,6 +8,7 @@ import (
 
 	"github.com/fstree/fstree/cas"
 	pb "github.com/fstree/fstree/proto"
+	"github.com/fstree/fstree/remote/internal/bulk"
 	"github.com/fstree/fstree/remote/internal/wire"
 )
 
@@ -39,7 +40,7 @@ func (s *Store) someSizes(ctx context.Context, ds []cas.Digest, sizes []int64) e
 	}
 	ctx, dog := wire.Watch(ctx, s.opt.Timeout)
 	defer dog.Stop()
-	response, err := s.store.GetSizes(ctx, &pb.GetSizesRequest{Digests: wire.AppendDigests(nil, ds)})
+	response, err := s.store.GetSizes(ctx, &pb.GetSizesRequest{Digests: bulk.AppendDigests(nil, ds)})
 	if s.extension.missing(err) {
 		return nil
 	}
@@ -50,7 +51,7 @@ func (s *Store) someSizes(ctx context.Context, ds []cas.Digest, sizes []int64) e
 		return fmt.Errorf("%s: %d answers to %d questions", s.url, len(response.Size), len(ds))
 	}
 	for i, size := range response.Size {
-		sizes[i] = wire.SizeFromWire(size)
+		sizes[i] = bulk.SizeFromWire(size)
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	pb "github.com/fstree/fstree/proto"
-	"github.com/fstree/fstree/remote/internal/wire"
+	"github.com/fstree/fstree/remote/internal/bulk"
 )
 
 const (
@@ -50,11 +50,11 @@ type Store struct {
 // first call does. Errors name the server as url.
 func Open(url, address string, opt Options) (*Store, error) {
 	conn, err := grpc.NewClient("dns:///"+address, append(security(opt),
-		grpc.WithInitialWindowSize(wire.Window),
-		grpc.WithInitialConnWindowSize(wire.Window),
+		grpc.WithInitialWindowSize(bulk.Window),
+		grpc.WithInitialConnWindowSize(bulk.Window),
 		grpc.WithReadBufferSize(bufSize),
 		grpc.WithWriteBufferSize(bufSize),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.ForceCodecV2(wire.Codec)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.ForceCodecV2(bulk.Codec)),
 		grpc.WithDisableServiceConfig(),
 		// A server that is back is found soon.
 		grpc.WithConnectParams(grpc.ConnectParams{

@@ -14,6 +14,7 @@ import (
 
 	"github.com/fstree/fstree/cas"
 	pb "github.com/fstree/fstree/proto"
+	"github.com/fstree/fstree/remote/internal/bulk"
 	"github.com/fstree/fstree/remote/internal/wire"
 )
 
@@ -70,7 +71,7 @@ func (w *writer) send(d cas.Digest, body io.ReadCloser) error {
 	}
 	defer body.Close()
 	for first := true; ; first = false {
-		data := wire.NewBuffer()
+		data := bulk.NewBuffer()
 		w.dog.Sleep()
 		n, err := wire.Fill(body, data.Space())
 		w.dog.Wake()
@@ -83,7 +84,7 @@ func (w *writer) send(d cas.Digest, body io.ReadCloser) error {
 			data.Free()
 			return w.finish()
 		}
-		if err := w.stream.SendMsg(&wire.Out{Fields: slices.Clone(fields), DataField: 2, Data: data}); err != nil {
+		if err := w.stream.SendMsg(&bulk.Out{Fields: slices.Clone(fields), DataField: 2, Data: data}); err != nil {
 			return w.earlyEnd(err)
 		}
 		if err == io.EOF {

@@ -464,3 +464,22 @@ func TestSecretsDoNotFollowARedirectElsewhere(t *testing.T) {
 		t.Errorf("leaked by %v", leaked)
 	}
 }
+
+func TestStoreOverHTTP2(t *testing.T) {
+	var protocols sync.Map
+	castest.Run(t, func(t *testing.T) cas.Store {
+		f := &fileServer{files: map[string][]byte{}}
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			protocols.Store(r.Proto, true)
+			f.ServeHTTP(w, r)
+		}))
+		server.EnableHTTP2 = true
+		server.StartTLS()
+		t.Cleanup(server.Close)
+		roots := server.Client().Transport.(*http.Transport).TLSClientConfig
+		return openWith(t, server.URL, fstreehttp.Options{Timeout: 10 * time.Second, Parallel: 16, TLS: roots})
+	})
+	if _, ok := protocols.Load("HTTP/2.0"); !ok {
+		t.Error("HTTP/2 was not used")
+	}
+}

@@ -15,6 +15,7 @@ import (
 	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/tree"
 	pb "github.com/fstree/fstree/proto"
+	"github.com/fstree/fstree/remote/internal/bulk"
 	"github.com/fstree/fstree/remote/internal/wire"
 )
 
@@ -166,14 +167,14 @@ func (c *cacheService) ReadObject(r *pb.ReadObjectRequest, stream grpc.ServerStr
 
 // sendPiece returns io.EOF at the end of o.
 func sendPiece(stream grpc.ServerStream, o cas.Object) error {
-	data := wire.NewBuffer()
+	data := bulk.NewBuffer()
 	n, err := wire.Fill(o, data.Space()[:pieceSize])
 	data.Extend(n)
 	if n == 0 {
 		data.Free()
 		return err
 	}
-	if err := stream.SendMsg(&wire.Out{DataField: 1, Data: data}); err != nil {
+	if err := stream.SendMsg(&bulk.Out{DataField: 1, Data: data}); err != nil {
 		return err
 	}
 	return err
@@ -187,7 +188,7 @@ func (s *Server) open(ctx context.Context, d cas.Digest) (cas.Object, error) {
 }
 
 func (c *cacheService) WriteObject(stream grpc.ClientStreamingServer[pb.WriteObjectRequest, pb.WriteObjectResponse]) error {
-	u := &upload{stream: stream, data: wire.In{DataField: 2}}
+	u := &upload{stream: stream, data: bulk.In{DataField: 2}}
 	defer u.data.Free()
 	if u.receive(); u.err == io.EOF {
 		return status.Error(codes.InvalidArgument, "an upload without a message")
@@ -223,7 +224,7 @@ func alreadyExists(d cas.Digest) error {
 type upload struct {
 	stream grpc.ServerStream
 	digest string // as the first message says
-	data   wire.In
+	data   bulk.In
 	err    error
 }
 

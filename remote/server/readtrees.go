@@ -6,7 +6,7 @@ import (
 
 	"github.com/fstree/fstree/cas/tree"
 	pb "github.com/fstree/fstree/proto"
-	"github.com/fstree/fstree/remote/internal/wire"
+	"github.com/fstree/fstree/remote/internal/bulk"
 )
 
 const (
@@ -21,11 +21,11 @@ const (
 )
 
 func (s *storeService) ReadTrees(r *pb.ReadTreesRequest, stream grpc.ServerStreamingServer[pb.ReadTreesResponse]) error {
-	roots, err := wire.ParseDigests(r.GetRoots())
+	roots, err := bulk.ParseDigests(r.GetRoots())
 	if err != nil {
 		return toStatus(err)
 	}
-	have, err := wire.ParseDigests(r.GetHave())
+	have, err := bulk.ParseDigests(r.GetHave())
 	if err != nil {
 		return toStatus(err)
 	}

@@ -20,7 +20,7 @@ import (
 
 	"github.com/fstree/fstree/cas"
 	pb "github.com/fstree/fstree/proto"
-	"github.com/fstree/fstree/remote/internal/wire"
+	"github.com/fstree/fstree/remote/internal/bulk"
 )
 
 const (
@@ -97,9 +97,9 @@ func New(store cas.Store, opt Options) *Server {
 
 func newGRPC(opt Options) *grpc.Server {
 	return grpc.NewServer(
-		grpc.ForceServerCodecV2(wire.Codec),
-		grpc.InitialWindowSize(wire.Window),
-		grpc.InitialConnWindowSize(wire.Window),
+		grpc.ForceServerCodecV2(bulk.Codec),
+		grpc.InitialWindowSize(bulk.Window),
+		grpc.InitialConnWindowSize(bulk.Window),
 		grpc.ReadBufferSize(bufSize),
 		grpc.WriteBufferSize(bufSize),
 		grpc.MaxRecvMsgSize(maxMessage),

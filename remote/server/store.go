@@ -10,7 +10,7 @@ import (
 
 	"github.com/fstree/fstree/cas"
 	pb "github.com/fstree/fstree/proto"
-	"github.com/fstree/fstree/remote/internal/wire"
+	"github.com/fstree/fstree/remote/internal/bulk"
 )
 
 // storeService is the service of our own clients: the same objects in bulk.
@@ -29,7 +29,7 @@ func (s *storeService) GetCapabilities(context.Context, *pb.GetCapabilitiesReque
 }
 
 func (s *storeService) GetSizes(ctx context.Context, r *pb.GetSizesRequest) (*pb.GetSizesResponse, error) {
-	ds, err := wire.ParseDigests(r.GetDigests())
+	ds, err := bulk.ParseDigests(r.GetDigests())
 	if err != nil {
 		return nil, toStatus(err)
 	}
@@ -43,7 +43,7 @@ func (s *storeService) GetSizes(ctx context.Context, r *pb.GetSizesRequest) (*pb
 func wireSizes(sizes []int64) []uint64 {
 	out := make([]uint64, len(sizes))
 	for i, size := range sizes {
-		out[i] = wire.SizeToWire(size)
+		out[i] = bulk.SizeToWire(size)
 	}
 	return out
 }
@@ -59,7 +59,7 @@ func toFailure(err error) *pb.Status {
 }
 
 func (s *storeService) ReadObjects(stream grpc.BidiStreamingServer[pb.ReadObjectsRequest, pb.ReadObjectsResponse]) error {
-	packer := wire.NewPacker(func(message *wire.Out) error { return stream.SendMsg(message) })
+	packer := bulk.NewPacker(func(message *bulk.Out) error { return stream.SendMsg(message) })
 	defer packer.Free()
 	first := 0
 	for {
@@ -70,7 +70,7 @@ func (s *storeService) ReadObjects(stream grpc.BidiStreamingServer[pb.ReadObject
 		if err != nil {
 			return err
 		}
-		ds, err := wire.ParseDigests(request.GetDigests())
+		ds, err := bulk.ParseDigests(request.GetDigests())
 		if err != nil {
 			return toStatus(err)
 		}
@@ -82,7 +82,7 @@ func (s *storeService) ReadObjects(stream grpc.BidiStreamingServer[pb.ReadObject
 }
 
 // readSome sends ds, the first of which has the number first.
-func (s *storeService) readSome(ctx context.Context, ds []cas.Digest, first int, packer *wire.Packer) error {
+func (s *storeService) readSome(ctx context.Context, ds []cas.Digest, first int, packer *bulk.Packer) error {
 	numbers := numberAll(ds, first)
 	err := cas.GetMany(ctx, s.server.store, ds, s.server.opt.Parallel, func(d cas.Digest, o cas.Object, err error) error {
 		number := numbers.take(d)
@@ -90,7 +90,7 @@ func (s *storeService) readSome(ctx context.Context, ds []cas.Digest, first int,
 		if err != nil {
 			return packer.Failure(number, toFailure(damaged(err)))
 		}
-		start := &pb.Segment{Object: number, Size: wire.SizeToWire(o.Size())}
+		start := &pb.Segment{Object: number, Size: bulk.SizeToWire(o.Size())}
 		return packer.Object(start, o, func(err error) *pb.Status { return toFailure(damaged(err)) })
 	})
 	if err != nil {

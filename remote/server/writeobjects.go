@@ -12,7 +12,7 @@ import (
 
 	"github.com/fstree/fstree/cas"
 	pb "github.com/fstree/fstree/proto"
-	"github.com/fstree/fstree/remote/internal/wire"
+	"github.com/fstree/fstree/remote/internal/bulk"
 )
 
 // maxResults bounds the results of one message.
@@ -70,8 +70,8 @@ type batchWriter struct {
 }
 
 func (w *batchWriter) receive(stream grpc.BidiStreamingServer[pb.WriteObjectsRequest, pb.WriteObjectsResponse]) error {
-	unpacker := wire.NewUnpacker(
-		func(message *wire.In) error { return stream.RecvMsg(message) },
+	unpacker := bulk.NewUnpacker(
+		func(message *bulk.In) error { return stream.RecvMsg(message) },
 		func(*pb.Status) error { return errSender })
 	defer unpacker.Free()
 	for number := uint64(0); ; number++ {
@@ -95,7 +95,7 @@ func (w *batchWriter) receive(stream grpc.BidiStreamingServer[pb.WriteObjectsReq
 	}
 }
 
-func (w *batchWriter) write(number uint64, d cas.Digest, in wire.Incoming, unpacker *wire.Unpacker) error {
+func (w *batchWriter) write(number uint64, d cas.Digest, in bulk.Incoming, unpacker *bulk.Unpacker) error {
 	switch {
 	case in.Failed != nil:
 		w.done(number, in.Failed)

@@ -1,4 +1,4 @@
-package wire
+package bulk
 
 import "sync"
 
@@ -36,7 +36,7 @@ func (b *Buffer) Space() []byte { return b.bytes[len(b.bytes):FrameSize] }
 func (b *Buffer) Extend(n int) { b.bytes = b.bytes[:len(b.bytes)+n] }
 
 // Get makes a Buffer the pool of itself, for gRPC to give it back.
-func (b *Buffer) Get(int) *[]byte { panic("wire: a Buffer holds one slice of bytes only") }
+func (b *Buffer) Get(int) *[]byte { panic("bulk: a Buffer holds one slice of bytes only") }
 
 // Put is how gRPC gives b back.
 func (b *Buffer) Put(*[]byte) { b.Free() }

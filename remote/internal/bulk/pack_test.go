@@ -1,4 +1,4 @@
-package wire
+package bulk
 
 import (
 	"bytes"
@@ -279,4 +279,40 @@ func hasGroup(message []byte) bool {
 		message = message[n:]
 	}
 	return false
+}
+
+// FuzzUnpacker: whatever a peer sends, it ends, and no object has more bytes
+// than were sent.
+func FuzzUnpacker(f *testing.F) {
+	good, _ := proto.Marshal(&pb.ReadObjectsResponse{
+		Segment: []*pb.Segment{{Length: 2, Last: true}, {Object: 1, Length: 1}, {Object: 1, Length: 1, Failure: &pb.Status{Code: 5}}},
+		Data:    []byte("data"),
+	})
+	f.Add(good, true)
+	f.Add([]byte{}, false)
+	f.Fuzz(func(t *testing.T, message []byte, read bool) {
+		times := 2
+		u := NewUnpacker(func(in *In) error {
+			if times--; times < 0 {
+				return io.EOF
+			}
+			return Codec.Unmarshal(inFrames(message), in)
+		}, func(*pb.Status) error { return errors.New("failed") })
+		defer u.Free()
+		total := 0
+		for {
+			in, err := u.Next()
+			if err != nil {
+				break
+			}
+			total += len(in.Data)
+			if read && !in.Whole && in.Failed == nil {
+				data, _ := io.ReadAll(u)
+				total += len(data)
+			}
+		}
+		if total > 2*len(message) {
+			t.Errorf("%d bytes out of %d", total, len(message))
+		}
+	})
 }

@@ -1,4 +1,6 @@
-package wire
+// Package bulk moves objects over gRPC in few large messages, with one copy
+// between a store and the transport.
+package bulk
 
 import (
 	"io"
@@ -7,6 +9,7 @@ import (
 
 	"github.com/fstree/fstree/cas"
 	pb "github.com/fstree/fstree/proto"
+	"github.com/fstree/fstree/remote/internal/wire"
 )
 
 const (
@@ -55,7 +58,7 @@ func (p *Packer) Object(start *pb.Segment, o cas.Object, failure func(error) *pb
 	segment := start
 	p.segments = append(p.segments, segment)
 	for {
-		n, err := Fill(o, p.data.Space())
+		n, err := wire.Fill(o, p.data.Space())
 		p.data.Extend(n)
 		segment.Length += uint64(n)
 		if err == io.EOF {
