@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/alecthomas/kong"
 )
@@ -103,6 +104,10 @@ type signalError struct{ signal syscall.Signal }
 
 func (e signalError) Error() string { return fmt.Sprintf("stopped by signal: %s", e.signal) }
 
+// secondSignal is when a further signal counts as one of its own: wrappers such
+// as timeout(1) send each signal twice.
+const secondSignal = time.Second
+
 // untilSignal returns a context that ends at the first signal that asks the
 // program to stop. A second one ends the program at once.
 func untilSignal() (ctx context.Context, stop func()) {
@@ -113,8 +118,13 @@ func untilSignal() (ctx context.Context, stop func()) {
 	go func() {
 		select {
 		case s := <-signals:
-			signal.Stop(signals)
 			cancel(signalError{s.(syscall.Signal)})
+		case <-done:
+			return
+		}
+		select {
+		case <-time.After(secondSignal):
+			signal.Stop(signals)
 		case <-done:
 		}
 	}()
