@@ -1,103 +1,158 @@
 package mount
 
-import "sync"
+import (
+	"slices"
+	"sync"
+)
 
 const (
-	// A sweep is somebody who reads the files of directories one after the
-	// other, as grep -r and cp -r do. It takes sweepStart steps in order to be
-	// taken for one; a step may leave out sweepGap entries.
+	// A sweep is somebody who reads the files of a tree one after the other,
+	// as grep -r and cp -r do. It takes sweepStart steps in order to be taken
+	// for one. A step may leave out sweepGap entries, and as many may be read
+	// late, by parallel readers.
 	sweepStart = 3
 	sweepGap   = 8
 
-	// sweepWindow bounds how many entries ahead of a sweep files are fetched,
-	// sweepParallel how many files at once, and sweepSize their size in bytes.
+	// These bound what is fetched ahead of one sweep: files, bytes, the bytes
+	// of each of the files; and the files that are fetched at once for all.
 	sweepWindow   = 64
-	sweepParallel = 32
-	sweepSize     = 1 << 20
+	sweepBytes    = 16 << 20
+	sweepFile     = 1 << 20
+	sweepParallel = 64
 
-	// sweepGrowth is how many entries ahead each step in a directory allows.
-	sweepGrowth = 4
-
-	// sweepDirs bounds the directories whose last step is remembered.
-	sweepDirs = 1000
+	// sweepsKept bounds the sweeps that are told apart.
+	sweepsKept = 8
 )
 
-// sweeps notices readers that go through directories in order, so that each
-// file after the first few is on its way before they ask for it. Otherwise
-// every small file would cost them a round trip.
+// sweeps notices readers that go through a tree in order, so that each file
+// after the first few is on its way before they ask for it. Otherwise every
+// small file would cost them a round trip.
 type sweeps struct {
 	slots chan struct{} // one for each fetch under way
 
-	mu    sync.Mutex
-	steps int // in order lately, in all directories together
-	dirs  map[uint32]*sweep
+	mu   sync.Mutex
+	kept []*sweep // the last seen in front
 }
 
-// sweep is the way through one directory, known by its first node.
+// sweep is one way through the tree.
 type sweep struct {
-	run   int    // steps in order up to the last
-	last  uint32 // node that was read last
-	ahead uint32 // node up to which files were fetched
+	steps  int
+	last   uint32 // node that was read last
+	cursor uint32 // node up to which was looked ahead
+	ahead  []step // files between the two, and a few that were left out
+	bytes  int64  // of the files ahead
 }
 
-func newSweeps() *sweeps {
-	return &sweeps{slots: make(chan struct{}, sweepParallel), dirs: map[uint32]*sweep{}}
+type step struct {
+	id   uint32
+	size int64
 }
 
-// step notes that file id of d is read from its beginning, and returns the
-// nodes that are worth fetching then.
-func (s *sweeps) step(d dir, id uint32) (from, to uint32) {
+func newSweeps() *sweeps { return &sweeps{slots: make(chan struct{}, sweepParallel)} }
+
+// step notes that file id is read from its beginning, and returns what is
+// worth fetching now.
+func (s *sweeps) step(t *table, id uint32) []step {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	w := s.enter(d)
-	inOrder := id >= w.last && id-w.last <= sweepGap
-	switch {
-	case inOrder && w.run > 0:
-		s.steps = min(s.steps+1, sweepWindow)
-		w.run++
-	case inOrder: // perhaps merely the first file of each directory
-		w.run = 1
-	default:
-		s.steps /= 2
-		w.run, w.ahead = 1, id
+	for i, w := range s.kept {
+		if w.goesTo(t, id) {
+			s.kept = slices.Insert(slices.Delete(s.kept, i, i+1), 0, w)
+			return w.look(t)
+		}
 	}
+	s.kept = slices.Insert(s.kept, 0, &sweep{last: id, cursor: id})
+	s.kept = s.kept[:min(len(s.kept), sweepsKept)]
+	return nil
+}
+
+// goesTo tells whether id is a step of w, and takes it.
+func (w *sweep) goesTo(t *table, id uint32) bool {
+	i := slices.IndexFunc(w.ahead, func(s step) bool { return s.id == id })
+	if i < 0 && !t.follows(w.last, id) {
+		return false
+	}
+	if i < 0 {
+		w.cursor = id // what it goes through was not known when we looked ahead
+		i = len(w.ahead) - 1
+	} else {
+		w.bytes -= w.ahead[i].size
+		w.ahead = slices.Delete(w.ahead, i, i+1)
+	}
+	for ; i > sweepGap; i-- {
+		w.bytes -= w.ahead[0].size
+		w.ahead = w.ahead[1:]
+	}
+	w.steps = min(w.steps+1, sweepWindow)
 	w.last = id
-	if s.steps < sweepStart {
-		return 0, 0
-	}
-	window := min(s.steps, w.run*sweepGrowth)
-	from = max(w.ahead, id) + 1
-	to = min(id+uint32(window), d.first+d.count-1) + 1
-	w.ahead = max(w.ahead, to-1)
-	return from, to
+	return true
 }
 
-func (s *sweeps) enter(d dir) *sweep {
-	w, known := s.dirs[d.first]
-	if known {
-		return w
+// look looks further ahead, as far as the steps until now justify it.
+func (w *sweep) look(t *table) (found []step) {
+	if w.steps < sweepStart {
+		return nil
 	}
-	if len(s.dirs) >= sweepDirs {
-		clear(s.dirs)
+	for range sweepWindow {
+		if len(w.ahead) >= w.steps+sweepGap || w.bytes >= sweepBytes {
+			break
+		}
+		next, ok := t.after(w.cursor)
+		if !ok {
+			break
+		}
+		w.cursor = next
+		if n, _ := t.get(next); n.isFile() && n.size > 0 {
+			w.ahead = append(w.ahead, step{next, n.size})
+			w.bytes += n.size
+			found = append(found, step{next, n.size})
+		}
 	}
-	w = &sweep{last: d.first, ahead: d.first}
-	s.dirs[d.first] = w
-	return w
+	return found
 }
 
-// sweep fetches what will be read next if somebody reads in order, and id now.
+// follows tells whether node id comes soon after node last.
+func (t *table) follows(last, id uint32) bool {
+	for range sweepGap {
+		next, ok := t.after(last)
+		if !ok || next == id {
+			return ok
+		}
+		last = next
+	}
+	return false
+}
+
+// after returns the node that comes after id in a walk through all that was
+// looked into: a directory comes before what is in it.
+func (t *table) after(id uint32) (next uint32, ok bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if n := t.at(id); n.isDir() && n.size > 0 && t.dirs[n.size-1].count > 0 {
+		return t.dirs[n.size-1].first, true
+	}
+	for id != root {
+		d := t.dirs[t.at(id).dir]
+		if id+1 < d.first+d.count {
+			return id + 1, true
+		}
+		id = d.self
+	}
+	return 0, false
+}
+
+// sweep fetches what will be read soon if somebody reads in order, and id now.
 func (fs *fileSystem) sweep(id uint32) {
-	from, to := fs.sweeps.step(fs.table.parent(id), id)
-	for id := from; id < to; id++ {
-		n, _ := fs.table.get(id)
-		if !n.isFile() || n.size <= 0 || n.size > sweepSize {
+	for _, next := range fs.sweeps.step(fs.table, id) {
+		if next.size > sweepFile {
 			continue
 		}
 		select {
 		case fs.sweeps.slots <- struct{}{}:
 			fs.running.Go(func() {
 				defer func() { <-fs.sweeps.slots }()
-				fs.fetch(fs.background(), id, n.size)
+				// Whoever reads the file meets the error, if it is to stay.
+				_ = fs.fetch(fs.background(), next.id, next.size)
 			})
 		default:
 			return

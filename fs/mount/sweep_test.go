@@ -4,6 +4,9 @@ import (
 	"os"
 	"testing"
 	"time"
+
+	"github.com/fstree/fstree/cas"
+	"github.com/fstree/fstree/cas/tree"
 )
 
 func TestSweepIsFasterThanItsRoundTrips(t *testing.T) {
@@ -42,39 +45,108 @@ func TestReadersOutOfOrderFetchNothingElse(t *testing.T) {
 	}
 }
 
-func TestSweepSteps(t *testing.T) {
+// sweepTable is a root with dirs directories of files files each. It returns
+// the first node of each directory.
+func sweepTable(t *testing.T, dirs, files int) (*table, []uint32) {
+	t.Helper()
+	s, rootDigest, err := newSynthetic(dirs, files)
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := newTable()
+	var firsts []uint32
+	open := func(id uint32, d cas.Digest) dir {
+		content, err := tree.Read(t.Context(), s, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		opened, err := table.open(id, d, content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range opened.count {
+			table.setSizes([]uint32{opened.first + i}, []int64{1000})
+		}
+		return opened
+	}
+	top := open(root, rootDigest)
+	content, _ := tree.Read(t.Context(), s, rootDigest)
+	for i := range top.count {
+		firsts = append(firsts, open(top.first+i, content.At(int(i)).Digest).first)
+	}
+	return table, firsts
+}
+
+func TestSweepLooksFurtherAheadWithEveryStep(t *testing.T) {
+	table, firsts := sweepTable(t, 30, 10)
 	s := newSweeps()
-	d := dir{first: 100, count: 50}
-	for _, step := range []struct{ id, from, to uint32 }{
-		{100, 0, 0}, {101, 0, 0}, {102, 0, 0},
-		{103, 104, 107}, // as many ahead as there were steps in order
-		{104, 107, 109},
-		{110, 111, 116},
-		{140, 0, 0}, // out of order
-		{141, 142, 145},
-		{148, 149, 150}, // the end
-		{149, 150, 150},
-	} {
-		from, to := s.step(d, step.id)
-		if from != step.from || to != step.to {
-			t.Errorf("step to %d: from %d to %d, want from %d to %d", step.id, from, to, step.from, step.to)
+	fetched := map[uint32]bool{}
+	missed := 0
+	for i, first := range firsts {
+		for id := first; id < first+10; id++ {
+			if !fetched[id] {
+				missed++
+			}
+			for _, step := range s.step(table, id) {
+				if fetched[step.id] || step.id == id {
+					t.Errorf("node %d is fetched twice", step.id)
+				}
+				fetched[step.id] = true
+			}
+		}
+		if len(s.kept) != 1 {
+			t.Fatalf("directory %d: it is taken for %d sweeps", i, len(s.kept))
 		}
 	}
-	next := dir{first: 300, count: 50}
-	if from, to := s.step(next, 300); from != 301 || to != 301+sweepGrowth {
-		t.Errorf("in the next directory: from %d to %d", from, to)
+	if missed > sweepStart+1 {
+		t.Errorf("%d files were not fetched ahead", missed)
 	}
 }
 
-func TestFirstFilesOfDirectoriesAreNoSweep(t *testing.T) {
+func TestParallelReadersAreOneSweep(t *testing.T) {
+	table, firsts := sweepTable(t, 1, 1000)
 	s := newSweeps()
-	for i := range uint32(10 * sweepDirs) {
-		d := dir{first: 1000 + i*10, count: 10}
-		if from, to := s.step(d, d.first+i%sweepGap); from < to {
-			t.Fatalf("directory %d: from %d to %d", i, from, to)
+	fetched, missed := map[uint32]bool{}, 0
+	for i := range uint32(1000) {
+		id := firsts[0] + i ^ 3 // 3, 2, 1, 0, 7, 6, 5, 4
+		if !fetched[id] {
+			missed++
+		}
+		for _, step := range s.step(table, id) {
+			fetched[step.id] = true
 		}
 	}
-	if len(s.dirs) > sweepDirs {
-		t.Errorf("%d directories are remembered", len(s.dirs))
+	if missed > 20 {
+		t.Errorf("%d files were not fetched ahead", missed)
+	}
+}
+
+func TestReadersOfSomeFilesAreNoSweep(t *testing.T) {
+	table, firsts := sweepTable(t, 100, 20)
+	s := newSweeps()
+	for round := range uint32(3) {
+		for _, first := range firsts {
+			if found := s.step(table, first+5*round); len(found) > 0 {
+				t.Fatalf("%d files are fetched", len(found))
+			}
+		}
+	}
+	if len(s.kept) > sweepsKept {
+		t.Errorf("%d sweeps are kept", len(s.kept))
+	}
+}
+
+func TestSweepIsBounded(t *testing.T) {
+	table, firsts := sweepTable(t, 1, 1000)
+	for id := firsts[0]; id < firsts[0]+1000; id++ {
+		table.correct(id, 1<<20)
+	}
+	s := newSweeps()
+	ahead := 0
+	for i := range uint32(100) {
+		ahead += len(s.step(table, firsts[0]+i))
+	}
+	if most := 100 + sweepBytes>>20 + 1; ahead > most {
+		t.Errorf("%d files of a megabyte were fetched after 100 steps", ahead)
 	}
 }
