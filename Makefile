@@ -7,6 +7,9 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 60s
 
+# The tests create very many files: in memory, where there is room for them.
+SCRATCH := $(if $(wildcard /dev/shm/.),/dev/shm,$(or $(TMPDIR),/tmp))
+
 .PHONY: all build quickstart test setup lint generate unit stories fuzz bench-worktree clean
 
 all: build
@@ -36,7 +39,7 @@ generate:
 	$(GO) run ./scripts/genproto
 
 unit:
-	$(GO) test -race $$($(GO) list ./... | grep -v /e2e)
+	TMPDIR=$(SCRATCH) $(GO) test -race $$($(GO) list ./... | grep -v /e2e)
 
 # stories drive the binary as a user does: as root and as an ordinary user.
 stories: build

@@ -34,9 +34,10 @@ type ReportObject = func(d Digest, err error) error
 // BatchPutter stores many objects at a smaller price than one by one. It is
 // optional: ask a store through PutMany.
 type BatchPutter interface {
-	// PutMany stores objects as Put does and calls report for each, in any
-	// order, from one goroutine at a time, which need not be the one that
-	// iterates. An object that can't be read or is not what its digest says is
+	// PutMany stores objects as Put does, side by side and so in any order,
+	// and calls report for each from one goroutine at a time, which need not
+	// be the one that iterates. What is reported is stored: whoever needs an
+	// object to be there before another waits for the report. An object that can't be read or is not what its digest says is
 	// told to report and does not end the batch; what prevents all further
 	// answers is returned, and then some objects were not reported.
 	PutMany(ctx context.Context, objects Objects, report ReportObject) error

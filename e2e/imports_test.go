@@ -12,8 +12,10 @@ import (
 
 const module = "github.com/fstree/fstree/"
 
-// wire is what both ends of a wire share.
-const wire = "remote/internal/wire"
+const (
+	wire = "remote/internal/wire" // what both ends of a wire share
+	bulk = "remote/internal/bulk" // what both ends of gRPC share
+)
 
 // allowed is the import table of docs/architecture.md: which packages of ours,
 // and which of the libraries that a package stands for, a package may import.
@@ -30,11 +32,12 @@ var allowed = map[string][]string{
 	"fs/mount":               {"cas", "cas/tree", "go-fuse"},
 	"proto":                  {"grpc"},
 	"remote":                 {"cas", "remote/grpc", "remote/http"},
-	"remote/grpc":            {"cas", "proto", "grpc", wire},
+	"remote/grpc":            {"cas", "proto", "grpc", wire, bulk},
 	"remote/http":            {"cas", wire},
 	"remote/transfer":        {"cas", "cas/tree"},
-	"remote/server":          {"cas", "cas/tree", "proto", "grpc", wire},
+	"remote/server":          {"cas", "cas/tree", "proto", "grpc", wire, bulk},
 	wire:                     {"cas"},
+	bulk:                     {"cas", "proto", "grpc", wire},
 	"cmd/fstree":             {"*"},
 	"e2e":                    {},
 	"scripts/genproto":       {},

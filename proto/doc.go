@@ -7,10 +7,15 @@ package pb
 // status of our server.
 const ErrorDomain = "fstree"
 
-// ReasonMismatch is the reason in the ErrorInfo of an INVALID_ARGUMENT that
-// refuses bytes because they are not the object that they were said to be.
-// Its metadata may hold under MetadataGot the digest of what was received.
+// Reasons in the ErrorInfo, where a code alone leaves open what is meant.
 const (
+	// ReasonMismatch goes with an INVALID_ARGUMENT that refuses bytes because
+	// they are not the object that they were said to be. The metadata may hold
+	// under MetadataGot the digest of what was received.
 	ReasonMismatch = "DIGEST_MISMATCH"
 	MetadataGot    = "got"
+
+	// ReasonReadOnly goes with a PERMISSION_DENIED that nobody could avoid: the
+	// server takes no objects.
+	ReasonReadOnly = "READ_ONLY"
 )

@@ -3,6 +3,7 @@ package remote
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -40,6 +41,12 @@ type Options struct {
 	// Parallel bounds the requests in flight for one question about many
 	// objects. 64 if zero.
 	Parallel int
+	// TLS configures jolts:// and https://: the authorities to trust, the
+	// certificate to show. Nil trusts what the system trusts.
+	TLS *tls.Config
+	// Token is sent as a bearer token with every call, if not empty. Open
+	// refuses to send it anywhere without TLS.
+	Token string
 }
 
 const (
@@ -47,7 +54,7 @@ const (
 	defaultParallel = 64
 	defaultPort     = "9090"
 
-	schemes = "jolt://HOST:PORT, tcp://HOST:PORT, http://HOST/PATH and https://HOST/PATH"
+	schemes = "jolt://HOST:PORT, jolts://HOST:PORT, tcp://HOST:PORT, http://HOST/PATH and https://HOST/PATH"
 )
 
 // Open returns the store that rawURL names. It does not connect; the first call
@@ -55,6 +62,9 @@ const (
 // Timeout or a lost connection ends is cas.ErrUnavailable.
 func Open(rawURL string, opt Options) (Store, error) {
 	u, err := parse(rawURL)
+	if err == nil && opt.Token != "" && !secure(u) {
+		err = errors.New("a token is not sent without TLS: use jolts:// or https://")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("remote %q: %w", redact(rawURL), err)
 	}
@@ -67,8 +77,15 @@ func Open(rawURL string, opt Options) (Store, error) {
 	if u.Scheme == "http" || u.Scheme == "https" {
 		return http.Open(u, http.Options(opt)), nil
 	}
+	if secure(u) && opt.TLS == nil {
+		opt.TLS = &tls.Config{}
+	} else if !secure(u) {
+		opt.TLS = nil
+	}
 	return grpc.Open(u.String(), address(u), grpc.Options(opt))
 }
+
+func secure(u *url.URL) bool { return u.Scheme == "https" || u.Scheme == "jolts" }
 
 func parse(rawURL string) (*url.URL, error) {
 	u, err := url.Parse(rawURL)
@@ -81,7 +98,7 @@ func parse(rawURL string) (*url.URL, error) {
 	}
 	switch u.Scheme {
 	case "http", "https":
-	case "jolt", "tcp":
+	case "jolt", "jolts", "tcp":
 		if u.User != nil || strings.Trim(u.Path, "/") != "" {
 			return nil, fmt.Errorf("expected %s://HOST:PORT and nothing else", u.Scheme)
 		}

@@ -4,9 +4,9 @@
 #   scripts/setup.sh test    what the tests need as well
 set -euo pipefail
 
-declare -A package=([fusermount3]=fuse3 [git]=git [curl]=curl [nginx]=nginx [unshare]=util-linux [setpriv]=util-linux [gcc]=gcc)
+declare -A package=([fusermount3]=fuse3 [git]=git [openssl]=openssl [curl]=curl [nginx]=nginx [unshare]=util-linux [setpriv]=util-linux [gcc]=gcc)
 needed=(fusermount3)
-[ "${1:-run}" = test ] && needed+=(git curl nginx unshare setpriv gcc)
+[ "${1:-run}" = test ] && needed+=(git curl openssl nginx unshare setpriv gcc)
 
 PATH=$PATH:/usr/sbin:/sbin
 missing=()

@@ -34,6 +34,9 @@ func Run(t *testing.T, open func(t *testing.T) cas.Store) {
 		{"Sizes", sizes},
 		{"Add", add},
 		{"RandomAccess", randomAccess},
+		{"Batches", batches},
+		{"BatchSurvivesBadObjects", badObjectsInBatch},
+		{"BatchEndsWhenItsCallerWishes", batchEnds},
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, open(t)) })
 	}

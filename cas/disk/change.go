@@ -14,7 +14,7 @@ import (
 	"github.com/fstree/fstree/cas"
 )
 
-func (x *engine) record(_ context.Context, items []item) error {
+func (x *engine) record(_ context.Context, items []item, keep limits) error {
 	now := x.clock()
 	err := x.change(func(c *change) error {
 		for _, it := range items {
@@ -32,7 +32,7 @@ func (x *engine) record(_ context.Context, items []item) error {
 		}
 		return nil
 	})
-	x.evictSoon()
+	x.evictSoon(keep)
 	return err
 }
 
@@ -40,21 +40,22 @@ func (x *engine) record(_ context.Context, items []item) error {
 // notes its identity. Wherever that ends too early, the file either is not
 // there, or is proved by whoever opens it first; no file is ever without an
 // entry.
-func (x *engine) publish(_ context.Context, d cas.Digest, size int64, temp string) error {
-	if temp != filepath.Base(temp) {
+func (x *engine) publish(_ context.Context, p publication) error {
+	if p.Temp != filepath.Base(p.Temp) {
 		return x.failed(fs.ErrInvalid)
 	}
+	d := p.Digest
 	x.files.Lock()
 	defer x.files.Unlock()
 	if x.published(d) {
 		return nil
 	}
-	e := entry{kind: filed, size: size, used: x.clock()}
+	e := entry{kind: filed, size: p.Size, used: x.clock()}
 	if err := x.replace(d, e); err != nil {
 		return err
 	}
-	info, err := x.move(d, temp)
-	if errors.Is(err, fs.ErrNotExist) && x.moved(d, size) {
+	info, err := x.move(d, p.Temp)
+	if errors.Is(err, fs.ErrNotExist) && x.moved(d, p.Size) {
 		return nil
 	}
 	if err != nil {
@@ -62,7 +63,7 @@ func (x *engine) publish(_ context.Context, d cas.Digest, size int64, temp strin
 	}
 	e.identity = identityOf(info)
 	err = x.replace(d, e)
-	x.evictSoon()
+	x.evictSoon(p.Keep)
 	return err
 }
 
@@ -72,7 +73,7 @@ func (x *engine) published(d cas.Digest) bool {
 	if err != nil {
 		return false
 	}
-	entries, err := x.lookup(x.lifetime, []cas.Digest{d})
+	entries, err := x.entries([]cas.Digest{d})
 	return err == nil && entries[0].kind == filed && entries[0].identity == identityOf(info)
 }
 
@@ -142,37 +143,48 @@ func (x *engine) setAside(it item) error {
 	return err
 }
 
-// each calls fn for every object in the index.
-func (x *engine) each(ctx context.Context, fn func(item) error) error {
-	return x.view(func(txn *badger.Txn) error {
+func (x *engine) list(_ context.Context, after cas.Digest) (items []item, err error) {
+	err = x.view(func(txn *badger.Txn) error {
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{objectKey}})
 		defer it.Close()
-		for it.Rewind(); it.Valid(); it.Next() {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			d, err := cas.DigestFromBytes(it.Item().Key()[1:])
-			var e entry
-			if err == nil {
-				err = it.Item().Value(func(b []byte) (err error) { e, err = decodeEntry(d, b); return err })
-			}
+		for it.Seek(append(keyOf(after), 0)); it.Valid() && len(items) < batchCount; it.Next() {
+			found, err := itemOf(it.Item())
 			if err != nil {
-				return fmt.Errorf("%w: %w", errDamaged, err)
-			}
-			if err := fn(item{d, e}); err != nil {
 				return err
 			}
+			items = append(items, found)
 		}
 		return nil
 	})
+	return items, err
 }
 
-func (x *engine) stats(context.Context) (Stats, error) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	t := x.totals
-	return Stats{
-		Objects: t.Objects, Bytes: t.Bytes, Files: t.Files, InFiles: t.InFiles,
-		Packs: int64(len(x.packs)), InPacks: t.Bytes - t.InFiles,
-	}, nil
+func itemOf(found *badger.Item) (it item, err error) {
+	it.digest, err = cas.DigestFromBytes(found.Key()[1:])
+	if err == nil {
+		err = found.Value(func(b []byte) (err error) { it.entry, err = decodeEntry(it.digest, b); return err })
+	}
+	if err != nil {
+		return it, fmt.Errorf("%w: %w", errDamaged, err)
+	}
+	return it, nil
+}
+
+// each calls fn for every object in the index.
+func (x *engine) each(ctx context.Context, fn func(item) error) error {
+	for after := (cas.Digest{}); ; {
+		items, err := x.list(ctx, after)
+		if err != nil || len(items) == 0 {
+			return err
+		}
+		for _, it := range items {
+			if err := fn(it); err != nil {
+				return err
+			}
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		after = items[len(items)-1].digest
+	}
 }

@@ -35,7 +35,7 @@ func dial(s *Store) (*client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errNoOwner, err)
 	}
-	conn.SetReadDeadline(time.Now().Add(greeting))
+	conn.SetReadDeadline(time.Now().Add(s.patience / 2))
 	r := bufio.NewReaderSize(conn, 64<<10)
 	hello, err := readFrame(r)
 	if err != nil || hello.code != answerHello || len(hello.body) != 1 {
@@ -74,7 +74,7 @@ func (c *client) read(r *bufio.Reader) {
 // watch gives up on an owner that owes an answer and says nothing at all, not
 // even to a ping.
 func (c *client) watch() {
-	tick := time.NewTicker(patience / 5)
+	tick := time.NewTicker(c.store.patience / 5)
 	defer tick.Stop()
 	for {
 		select {
@@ -85,7 +85,7 @@ func (c *client) watch() {
 		c.mu.Lock()
 		owes, silence := len(c.waiting) > 0, time.Since(c.heard)
 		c.mu.Unlock()
-		if owes && silence > patience {
+		if owes && silence > c.store.patience {
 			c.fail(c.store.silent())
 			return
 		}
@@ -161,7 +161,7 @@ func (c *client) expect(answer chan frame) (uint64, error) {
 func (c *client) write(f frame) error {
 	c.writing.Lock()
 	defer c.writing.Unlock()
-	c.conn.SetWriteDeadline(time.Now().Add(patience))
+	c.conn.SetWriteDeadline(time.Now().Add(c.store.patience))
 	_, err := c.conn.Write(appendFrame(nil, f))
 	return err
 }
@@ -198,13 +198,13 @@ func (c *client) lookup(ctx context.Context, ds []cas.Digest) ([]entry, error) {
 	return entries, nil
 }
 
-func (c *client) record(ctx context.Context, items []item) error {
-	_, err := c.call(ctx, opRecord, appendItems(nil, items))
+func (c *client) record(ctx context.Context, items []item, keep limits) error {
+	_, err := c.call(ctx, opRecord, appendItems(appendLimits(nil, keep), items))
 	return err
 }
 
-func (c *client) publish(ctx context.Context, d cas.Digest, size int64, temp string) error {
-	return c.exchange(ctx, opPublish, publication{d, size, temp}, nil)
+func (c *client) publish(ctx context.Context, p publication) error {
+	return c.exchange(ctx, opPublish, p, nil)
 }
 
 func (c *client) forget(ctx context.Context, it item) error {
@@ -212,8 +212,20 @@ func (c *client) forget(ctx context.Context, it item) error {
 	return err
 }
 
-func (c *client) evict(ctx context.Context, want limits) (done evicted, err error) {
-	err = c.exchange(ctx, opEvict, want, &done)
+func (c *client) list(ctx context.Context, after cas.Digest) ([]item, error) {
+	var question []byte
+	if !after.IsZero() {
+		question = appendDigests(nil, []cas.Digest{after})
+	}
+	b, err := c.call(ctx, opList, question)
+	if err != nil {
+		return nil, err
+	}
+	return parseItems(b)
+}
+
+func (c *client) evict(ctx context.Context, keep limits) (done evicted, err error) {
+	err = c.exchange(ctx, opEvict, keep, &done)
 	return done, err
 }
 

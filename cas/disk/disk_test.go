@@ -12,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/castest"
@@ -189,6 +190,7 @@ func TestDamagedObjectIsAbsentUntilPutAnew(t *testing.T) {
 			}
 		},
 		"truncated": func(t *testing.T, path string) {
+			os.Chmod(path, 0o600)
 			if err := os.Truncate(path, 10); err != nil {
 				t.Fatal(err)
 			}
@@ -332,5 +334,32 @@ func TestErrorsKeepTheirCauseOnTheWay(t *testing.T) {
 	err := decodeError(encodeError(&fs.PathError{Op: "write", Path: "x", Err: syscall.ENOSPC}))
 	if !errors.Is(err, syscall.ENOSPC) || err.Error() != "write x: no space left on device" {
 		t.Errorf("%v", err)
+	}
+}
+
+func TestDeletedDirectoryIsAnErrorNotAHang(t *testing.T) {
+	s, err := Open(t.TempDir(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.patience = time.Second
+	put(t, s, castest.Bytes(5000, 1))
+	if err := os.RemoveAll(s.dir); err != nil {
+		t.Fatal(err)
+	}
+	for i := uint64(0); ; i++ {
+		data := castest.Bytes(100, i)
+		if err := s.Put(t.Context(), cas.Sum(data), bytes.NewReader(data)); err != nil {
+			t.Logf("Put %d: %v", i, err)
+			break
+		}
+		if i > 100_000 {
+			t.Fatal("one can put into nothing")
+		}
+	}
+	start := time.Now()
+	t.Logf("Close: %v", s.Close())
+	if took := time.Since(start); took > 5*time.Second {
+		t.Errorf("Close took %s", took)
 	}
 }

@@ -13,12 +13,8 @@ import (
 	"github.com/fstree/fstree/cas"
 )
 
-const (
-	// patience bounds every wait for an owner that says nothing.
-	patience = 10 * time.Second
-	// greeting bounds the wait for an owner's first word.
-	greeting = 5 * time.Second
-)
+// patience bounds every wait for an owner that says nothing, and for Badger.
+const patience = 10 * time.Second
 
 // errOwnerGone means that the owner of the index ended before it answered. The
 // question may be put again, to the next one.
@@ -148,7 +144,7 @@ func (s *Store) interrupt() {
 
 // elect becomes the owner of the index or finds who is.
 func (s *Store) elect() (index, error) {
-	end := time.Now().Add(patience)
+	end := time.Now().Add(s.patience)
 	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
 		x, err := s.tryElect()
 		if !errors.Is(err, errNoOwner) {
@@ -198,7 +194,7 @@ func (s *Store) silent() error {
 		who = "process " + strings.TrimSpace(string(pid))
 	}
 	return fmt.Errorf("cache %s: %w: %s owns the index and has not answered for %s; is it stopped?",
-		s.dir, cas.ErrUnavailable, who, patience)
+		s.dir, cas.ErrUnavailable, who, s.patience)
 }
 
 // owner is the index in the process that holds the lock, and the server that
@@ -232,8 +228,12 @@ func (o *owner) interrupt() { o.engine.end() }
 
 // close answers what was asked, closes the index, and lets the next one in.
 func (o *owner) close() error {
+	o.interrupt()
 	o.server.close()
 	err := o.engine.close()
+	if errors.Is(err, errStuck) {
+		return err // the lock goes with the process
+	}
 	o.lock.Close()
 	return err
 }

@@ -5,14 +5,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io/fs"
-	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
-	"github.com/dgraph-io/badger/v4/options"
 
 	"github.com/fstree/fstree/cas"
 )
@@ -37,7 +36,8 @@ type engine struct {
 	damaged atomic.Bool
 	giveUp  func() // makes the Store lose this engine
 
-	touches touches
+	eviction chan struct{} // held by the one eviction that is under way
+	touches  touches
 
 	files sync.Mutex // held while a file gets or loses its name; before mu
 
@@ -46,6 +46,7 @@ type engine struct {
 	packs        map[uint64]int64 // bytes of records in use
 	evicting     bool             // a background eviction is under way
 	nextEviction time.Time        // no background eviction starts earlier
+	stuck        bool             // Badger did not write, and will not be asked again
 }
 
 // totals are sums over all entries, kept exact by every change.
@@ -63,35 +64,10 @@ func (t totals) add(e entry, sign int64) totals {
 	return t
 }
 
-// databaseOptions keep Badger small. Values are entries of some thirty bytes,
-// so everything is in its tables, and its value log stays empty. Its memory
-// goes with the size of a table, several of which are built at a time; small
-// ones still open in about 50 µs each. Uncompressed blocks need no cache.
-func databaseOptions(s *Store) badger.Options {
-	opt := badger.DefaultOptions(s.path(indexDir)).
-		WithLogger(badgerLog{s.log}).
-		WithBypassLockGuard(true). // the lock of the directory is ours
-		WithMetricsEnabled(false).
-		WithDetectConflicts(false).
-		WithNumVersionsToKeep(1).
-		WithCompression(options.None).
-		WithBlockCacheSize(0).
-		WithMemTableSize(2 << 20).
-		WithNumMemtables(2).
-		WithBaseTableSize(1 << 20).
-		WithNumLevelZeroTables(4).
-		WithNumLevelZeroTablesStall(8).
-		WithNumCompactors(2).
-		WithValueLogFileSize(1 << 20).
-		WithValueThreshold(1 << 10)
-	opt.TableSizeMultiplier = 1
-	return opt
-}
-
 // openEngine opens the index. The caller holds the lock of the directory. The
 // error is errDamaged if the index is of no use any more.
 func openEngine(s *Store) (*engine, error) {
-	x := &engine{store: s, packs: map[uint64]int64{}}
+	x := &engine{store: s, eviction: make(chan struct{}, 1), packs: map[uint64]int64{}}
 	x.lifetime, x.end = context.WithCancel(context.Background())
 	err := s.withoutBallast(x.open)
 	if err == nil {
@@ -99,13 +75,22 @@ func openEngine(s *Store) (*engine, error) {
 		s.removeLeftovers()
 		return x, nil
 	}
-	if full := s.room(); full != nil {
+	if full := s.room(reserve); full != nil {
 		return nil, x.failed(full)
 	}
-	if errors.Is(err, fs.ErrPermission) {
+	if refused(err) {
 		return nil, x.failed(err)
 	}
 	return nil, fmt.Errorf("%w: %w", errDamaged, err)
+}
+
+// refused tells whether the system refused what another time it may allow. The
+// index is not to blame then.
+func refused(err error) bool {
+	var errno syscall.Errno
+	return errors.As(err, &errno) && slices.Contains([]syscall.Errno{
+		syscall.EACCES, syscall.EPERM, syscall.EROFS, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM,
+	}, errno)
 }
 
 func (x *engine) open() error {
@@ -128,18 +113,6 @@ func (x *engine) open() error {
 		guard(x.db.Close)
 	}
 	return err
-}
-
-// guard returns an error where fn panics: damaged tables make Badger do so, and
-// truncated ones fault.
-func guard(fn func() error) (err error) {
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	defer func() {
-		if cause := recover(); cause != nil {
-			err = fmt.Errorf("%w: %v", errDamaged, cause)
-		}
-	}()
-	return fn()
 }
 
 // load reads the totals, and finds out whether the index is whole.
@@ -188,8 +161,7 @@ func (x *engine) close() error {
 	x.end()
 	x.background.Wait()
 	x.flushTouches()
-	err := x.store.withoutBallast(func() error { return guard(x.db.Close) })
-	if err != nil {
+	if err := x.store.withoutBallast(x.closeDatabase); err != nil {
 		return x.failed(err)
 	}
 	if x.damaged.Load() {
@@ -219,6 +191,18 @@ func get(txn *badger.Txn, d cas.Digest) (e entry, err error) {
 }
 
 func (x *engine) lookup(_ context.Context, ds []cas.Digest) ([]entry, error) {
+	entries, err := x.entries(ds)
+	if err != nil {
+		return nil, err
+	}
+	if x.touch(ds, entries) {
+		x.flushTouches()
+	}
+	return entries, nil
+}
+
+// entries is lookup for those who do not use ds.
+func (x *engine) entries(ds []cas.Digest) ([]entry, error) {
 	entries := make([]entry, len(ds))
 	err := x.view(func(txn *badger.Txn) (err error) {
 		for i, d := range ds {
@@ -228,13 +212,7 @@ func (x *engine) lookup(_ context.Context, ds []cas.Digest) ([]entry, error) {
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	if x.touch(ds, entries) {
-		x.flushTouches()
-	}
-	return entries, nil
+	return entries, err
 }
 
 // view reads the index.
@@ -268,166 +246,4 @@ type indexError struct {
 func (e *indexError) Error() string { return fmt.Sprintf("cache %s: index: %v", e.dir, e.err) }
 func (e *indexError) Unwrap() error { return e.err }
 
-// change is a set of changes to the index that happens as a whole or not at
-// all.
-type change struct {
-	txn    *badger.Txn
-	totals totals
-	packs  map[uint64]int64 // the packs that change, with their new number
-	engine *engine
-}
-
-// change runs fn and keeps what it did, unless it returns an error.
-func (x *engine) change(fn func(*change) error) error {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.changeLocked(fn)
-}
-
-func (x *engine) changeLocked(fn func(*change) error) error {
-	c := &change{txn: x.db.NewTransaction(true), totals: x.totals, packs: map[uint64]int64{}, engine: x}
-	defer c.txn.Discard()
-	err := guard(func() error {
-		if err := fn(c); err != nil {
-			return err
-		}
-		return c.commit()
-	})
-	if err != nil {
-		return x.failed(err)
-	}
-	x.totals = c.totals
-	for id, used := range c.packs {
-		x.packs[id] = used
-		if used == 0 {
-			delete(x.packs, id)
-		}
-	}
-	return nil
-}
-
-func (c *change) commit() error {
-	if c.totals != c.engine.totals {
-		b, _ := binary.Append(nil, binary.LittleEndian, c.totals)
-		if err := c.txn.Set([]byte{totalsKey}, b); err != nil {
-			return err
-		}
-	}
-	for id, used := range c.packs {
-		key := binary.BigEndian.AppendUint64([]byte{packKey}, id)
-		err := error(nil)
-		if used == 0 {
-			err = c.txn.Delete(key)
-		} else {
-			err = c.txn.Set(key, binary.LittleEndian.AppendUint64(nil, uint64(used)))
-		}
-		if err != nil {
-			return err
-		}
-	}
-	return c.txn.Commit()
-}
-
-func (c *change) count(e entry, sign int64) {
-	if e.kind == 0 {
-		return
-	}
-	c.totals = c.totals.add(e, sign)
-	if e.kind == packed {
-		id := e.place.pack
-		used, ok := c.packs[id]
-		if !ok {
-			used = c.engine.packs[id]
-		}
-		c.packs[id] = used + sign*recordSize(e.size)
-	}
-}
-
-// set makes e the entry of d, whose entry was old.
-func (c *change) set(d cas.Digest, old, e entry) error {
-	c.count(old, -1)
-	c.count(e, +1)
-	return c.txn.Set(keyOf(d), appendEntry(nil, d, e))
-}
-
-// drop removes the entry of d, which was old.
-func (c *change) drop(d cas.Digest, old entry) error {
-	c.count(old, -1)
-	return c.txn.Delete(keyOf(d))
-}
-
 func (x *engine) clock() uint32 { return uint32(x.store.now().Unix()) }
-
-// touchAfter is how old the time of an object's last use may get before a use
-// is written down; reading would be writing otherwise.
-const touchAfter = 5 * time.Minute
-
-// touches are uses that are not written down yet.
-type touches struct {
-	mu  sync.Mutex
-	set map[cas.Digest]struct{}
-}
-
-const maxTouches = batchCount
-
-// touch notes the use of ds where it is due, and tells whether it is time to
-// write the notes down.
-func (x *engine) touch(ds []cas.Digest, entries []entry) bool {
-	due := x.clock() - uint32(touchAfter/time.Second)
-	t := &x.touches
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for i, e := range entries {
-		if e.kind != 0 && e.used < due {
-			if t.set == nil {
-				t.set = map[cas.Digest]struct{}{}
-			}
-			t.set[ds[i]] = struct{}{}
-		}
-	}
-	return len(t.set) >= maxTouches
-}
-
-func (t *touches) take() map[cas.Digest]struct{} {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	set := t.set
-	t.set = nil
-	return set
-}
-
-// flushTouches writes down which objects were used. If it can't, they look
-// older than they are.
-func (x *engine) flushTouches() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.flushTouchesLocked()
-}
-
-func (x *engine) flushTouchesLocked() {
-	set := x.touches.take()
-	if len(set) == 0 || x.store.room() != nil {
-		return
-	}
-	now := x.clock()
-	err := x.changeLocked(func(c *change) error {
-		for d := range set {
-			e, err := get(c.txn, d)
-			if err != nil {
-				return err
-			}
-			if e.kind == 0 {
-				continue
-			}
-			used := e
-			used.used = now
-			if err := c.set(d, e, used); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		x.store.log.Warn("the last use of objects was not noted", "cause", err)
-	}
-}

@@ -22,40 +22,30 @@ func (s *Store) Evict(ctx context.Context) (objects int, bytes int64, err error)
 	return done.Objects, done.Bytes, err
 }
 
-// Stats describes the store as a whole.
-func (s *Store) Stats(ctx context.Context) (stats Stats, err error) {
-	err = s.ask(ctx, func(ctx context.Context, x index) (err error) {
-		stats, err = x.stats(ctx)
-		return err
-	})
-	return stats, err
-}
-
 func (s *Store) limits() limits { return limits{s.opt.Size, s.opt.Retention.Nanoseconds()} }
 
 // evictSoon starts an eviction in the background if the store has grown beyond
-// its size. It goes a tenth below: an eviction reads the whole index, and so
-// it costs a small multiple of what it removes.
-func (x *engine) evictSoon() {
-	size := x.store.opt.Size
+// a size. It goes a tenth below: an eviction reads the whole index, and so it
+// costs a small multiple of what it removes.
+func (x *engine) evictSoon(keep limits) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	due := size > 0 && x.totals.Bytes > size && x.store.now().After(x.nextEviction)
+	due := keep.Size > 0 && x.totals.Bytes > keep.Size && x.store.now().After(x.nextEviction)
 	if !due || x.evicting || x.lifetime.Err() != nil {
 		return
 	}
 	x.evicting = true
-	x.background.Go(x.evictNow)
+	x.background.Go(func() { x.evictNow(keep) })
 }
 
 // evictPause is how long a background eviction waits after one that could not
 // remove enough.
 const evictPause = time.Minute
 
-func (x *engine) evictNow() {
-	limit := x.store.limits()
-	limit.Size -= limit.Size / 10
-	done, err := x.evict(x.lifetime, limit)
+func (x *engine) evictNow(keep limits) {
+	goal := keep
+	goal.Size -= goal.Size / 10
+	done, err := x.evict(x.lifetime, goal)
 	if err != nil && x.lifetime.Err() == nil {
 		x.store.log.Warn("eviction failed", "cache", x.store.dir, "cause", err)
 	}
@@ -63,38 +53,54 @@ func (x *engine) evictNow() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.evicting = false
-	if x.totals.Bytes > x.store.opt.Size {
+	if x.totals.Bytes > keep.Size {
 		x.nextEviction = x.store.now().Add(evictPause)
 	}
 }
 
-func (x *engine) evict(ctx context.Context, limit limits) (done evicted, err error) {
+// evict waits for its turn: two at a time would evict twice as much.
+func (x *engine) evict(ctx context.Context, keep limits) (done evicted, err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(x.lifetime, cancel)()
+	select {
+	case x.eviction <- struct{}{}:
+		defer func() { <-x.eviction }()
+	case <-ctx.Done():
+		return done, context.Cause(ctx)
+	}
 	err = x.store.withoutBallast(func() error {
-		done, err = x.evictTo(ctx, limit)
+		done, err = x.evictTo(ctx, keep)
+		if err == nil {
+			err = x.compact(ctx)
+		}
 		return err
 	})
 	return done, err
 }
 
-func (x *engine) evictTo(ctx context.Context, limit limits) (done evicted, err error) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(x.lifetime, cancel)()
+func (x *engine) evictTo(ctx context.Context, keep limits) (done evicted, err error) {
 	x.flushTouches()
 	x.mu.Lock()
-	excess := x.totals.Bytes - limit.Size
+	excess := x.totals.Bytes - keep.Size
 	x.mu.Unlock()
-	if limit.Size <= 0 || excess <= 0 {
+	if keep.Size <= 0 || excess <= 0 {
 		return done, nil
 	}
-	protected := x.protected(limit)
-	cutoff, err := x.cutoff(ctx, excess, protected)
+	defer x.touches.noteAll()()
+	held, err := x.store.readHolds()
+	if err != nil {
+		return done, x.failed(err)
+	}
+	protected := x.protected(keep)
+	free := func(it item) bool { return it.entry.used < protected && !held.has(it.digest) }
+	cutoff, err := x.cutoff(ctx, excess, free)
 	if err != nil {
 		return done, x.failed(err)
 	}
 	v := victims{engine: x, excess: excess}
 	err = x.each(ctx, func(it item) error {
-		if it.entry.used>>evictGrain > cutoff || it.entry.used >= protected {
+		if it.entry.used>>evictGrain > cutoff || !free(it) {
 			return nil
 		}
 		return v.add(it)
@@ -105,15 +111,15 @@ func (x *engine) evictTo(ctx context.Context, limit limits) (done evicted, err e
 	if err != nil && !errors.Is(err, errEnough) {
 		return v.done, x.failed(err)
 	}
-	return v.done, x.compact(ctx)
+	return v.done, nil
 }
 
 // protected returns the time of last use from which on objects are retained.
-func (x *engine) protected(limit limits) uint32 {
-	if limit.Retention <= 0 {
+func (x *engine) protected(keep limits) uint32 {
+	if keep.Retention <= 0 {
 		return math.MaxUint32
 	}
-	young := touchAfter + time.Duration(limit.Retention)
+	young := touchAfter + time.Duration(keep.Retention)
 	return uint32(max(0, int64(x.clock())-int64(young/time.Second)))
 }
 
@@ -123,10 +129,10 @@ const evictGrain = 6
 
 // cutoff returns the bucket of last use up to which objects must go for excess
 // bytes to be freed.
-func (x *engine) cutoff(ctx context.Context, excess int64, protected uint32) (uint32, error) {
+func (x *engine) cutoff(ctx context.Context, excess int64, free func(item) bool) (uint32, error) {
 	bytes := map[uint32]int64{}
 	err := x.each(ctx, func(it item) error {
-		if it.entry.used < protected {
+		if free(it) {
 			bytes[it.entry.used>>evictGrain] += it.entry.size
 		}
 		return nil
@@ -144,7 +150,7 @@ func (x *engine) cutoff(ctx context.Context, excess int64, protected uint32) (ui
 	return ^uint32(0), err
 }
 
-// victims are objects about to go, removed some hundreds at a time.
+// victims are objects about to go, removed a thousand at a time.
 type victims struct {
 	engine *engine
 	excess int64
@@ -159,40 +165,32 @@ var errEnough = errors.New("enough evicted")
 func (v *victims) add(it item) error {
 	v.items = append(v.items, it)
 	v.bytes += it.entry.size
-	if len(v.items) >= batchCount/2 || v.bytes >= v.excess {
+	if len(v.items) >= batchCount || v.bytes >= v.excess {
 		return v.remove()
 	}
 	return nil
 }
 
-// remove removes what was gathered, except what was used since.
+// remove removes what was gathered, except what was used since. A file loses
+// its identity before it goes: a missing file that has one was not evicted but
+// lost.
 func (v *victims) remove() error {
 	x := v.engine
 	x.files.Lock()
 	defer x.files.Unlock()
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	x.flushTouchesLocked()
+	touched := x.touches.take()
+	x.writeTouches(touched)
+	v.items = slices.DeleteFunc(v.items, func(it item) bool { _, used := touched[it.digest]; return used })
+	var err error
+	if slices.ContainsFunc(v.items, func(it item) bool { return it.entry.kind == filed }) {
+		err = x.changeLocked(v.condemn)
+	}
 	var gone evicted
-	err := x.changeLocked(func(c *change) error {
-		for _, it := range v.items {
-			now, err := get(c.txn, it.digest)
-			if err != nil || now != it.entry {
-				continue
-			}
-			if now.kind == filed {
-				if err := os.Remove(x.store.objectPath(it.digest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-					return err
-				}
-			}
-			if err := c.drop(it.digest, now); err != nil {
-				return err
-			}
-			gone.Objects++
-			gone.Bytes += now.size
-		}
-		return nil
-	})
+	if err == nil {
+		err = x.changeLocked(func(c *change) (err error) { gone, err = v.drop(c); return err })
+	}
 	v.items, v.bytes = v.items[:0], 0
 	if err != nil {
 		return err
@@ -203,4 +201,54 @@ func (v *victims) remove() error {
 		return errEnough
 	}
 	return nil
+}
+
+func (v *victims) condemn(c *change) error {
+	for i, it := range v.items {
+		now, err := get(c.txn, it.digest)
+		if err != nil {
+			return err
+		}
+		if now.kind != filed || now != it.entry {
+			continue
+		}
+		v.items[i].entry.identity = identity{}
+		if err := c.set(it.digest, now, v.items[i].entry); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (v *victims) drop(c *change) (gone evicted, err error) {
+	for _, it := range v.items {
+		now, err := get(c.txn, it.digest)
+		if err != nil {
+			return gone, err
+		}
+		if now != it.entry {
+			continue
+		}
+		if err := v.engine.unlink(it); err != nil {
+			return gone, err
+		}
+		if err := c.drop(it.digest, now); err != nil {
+			return gone, err
+		}
+		gone.Objects++
+		gone.Bytes += now.size
+	}
+	return gone, nil
+}
+
+// unlink removes the file of an object that has one.
+func (x *engine) unlink(it item) error {
+	if it.entry.kind != filed {
+		return nil
+	}
+	err := os.Remove(x.store.objectPath(it.digest))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }

@@ -2,7 +2,10 @@ package disk
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"os"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -45,7 +48,7 @@ func TestLeastRecentlyUsedGoesFirst(t *testing.T) {
 		for i := range 10 {
 			ds = append(ds, put(t, s, castest.Bytes(size, uint64(i))))
 			c.advance(10 * time.Minute)
-			s.ways.current.(*owner).background.Wait()
+			owned(s).background.Wait()
 			s.opt.Size = 1 << 30
 		}
 		expect(t, s, castest.Bytes(size, 1))
@@ -83,6 +86,9 @@ func TestWhatWasUsedLatelyStays(t *testing.T) {
 		t.Errorf("evicted %d objects, want 9", n)
 	}
 	expect(t, s, castest.Bytes(5000, 3))
+	if oldest, err := s.Oldest(t.Context()); err != nil || !oldest.Equal(c.now().Add(-30*time.Minute)) {
+		t.Errorf("the oldest use was at %v, %v; it is %v", oldest, err, c.now())
+	}
 }
 
 func TestWritingBeyondTheSizeEvictsInTheBackground(t *testing.T) {
@@ -92,7 +98,7 @@ func TestWritingBeyondTheSizeEvictsInTheBackground(t *testing.T) {
 	for i := range uint64(100) {
 		put(t, s, castest.Bytes(5000, i))
 		c.advance(2 * time.Minute)
-		s.ways.current.(*owner).background.Wait()
+		owned(s).background.Wait()
 	}
 	if left := stats(t, s); left.Bytes > 100_000 || left.Bytes < 80_000 {
 		t.Errorf("%d bytes are left", left.Bytes)
@@ -144,3 +150,111 @@ func packBytes(t *testing.T, s *Store) (size int64) {
 	}
 	return size
 }
+
+func TestWhatIsHeldStays(t *testing.T) {
+	var c clock
+	s := openOwner(t, t.TempDir())
+	c.runs(s, Options{})
+	for i := range uint64(10) {
+		put(t, s, castest.Bytes(5000, i))
+	}
+	small, large := put(t, s, castest.Bytes(6000, 1)), put(t, s, castest.Bytes(100_000, 1))
+	hold, err := openClient(t, s.dir).Hold()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(hold.Add(small), hold.Add(large)); err != nil {
+		t.Fatal(err)
+	}
+	c.advance(time.Hour)
+	s.opt.Size = 1
+	evict(t, s)
+	expect(t, s, castest.Bytes(6000, 1))
+	expect(t, s, castest.Bytes(100_000, 1))
+	if left := stats(t, s); left.Objects != 2 {
+		t.Errorf("%d objects are left, want the 2 that are held", left.Objects)
+	}
+	if err := hold.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c.advance(time.Hour)
+	evict(t, s)
+	if left := stats(t, s); left.Objects != 0 {
+		t.Errorf("%d objects are left", left.Objects)
+	}
+}
+
+func TestHoldsOfDeadProcessesEnd(t *testing.T) {
+	s := openOwner(t, t.TempDir())
+	dead := s.path(holdsDir, "dead")
+	d := cas.Sum(nil)
+	hold, err := s.Hold()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hold.Close()
+	if err := hold.Add(d); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(hold.file.Name(), dead); err != nil {
+		t.Fatal(err)
+	}
+	hold.file.Close()
+	if h, err := s.readHolds(); err != nil || h.has(d) {
+		t.Errorf("the hold of a dead process counts: %v", err)
+	}
+	if _, err := os.Stat(dead); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it is still there: %v", err)
+	}
+}
+
+// TestUseIsNotedForManyAtOnce has more uses to note than fit in one change.
+func TestUseIsNotedForManyAtOnce(t *testing.T) {
+	var c clock
+	s := openOwner(t, t.TempDir())
+	c.runs(s, Options{})
+	const n = 6000
+	ds := make([]cas.Digest, n)
+	var wg sync.WaitGroup
+	for worker := range 8 {
+		wg.Go(func() {
+			for i := worker; i < n; i += 8 {
+				ds[i] = put(t, s, castest.Bytes(50, uint64(i))[:40+i%10])
+			}
+		})
+	}
+	wg.Wait()
+	c.advance(time.Hour)
+	for range 8 {
+		wg.Go(func() { s.Has(t.Context(), ds) })
+	}
+	wg.Wait()
+	x := owned(s)
+	x.flushTouches()
+	now := x.clock()
+	x.each(t.Context(), func(it item) error {
+		if it.entry.used != now {
+			t.Fatalf("%s was used %d seconds ago", it.digest, now-it.entry.used)
+		}
+		return nil
+	})
+}
+
+func TestTheWritersLimitsCount(t *testing.T) {
+	var c clock
+	owner := openOwner(t, t.TempDir())
+	c.runs(owner, Options{Size: 1})
+	client := openClient(t, owner.dir)
+	client.opt.Size = 1 << 20
+	for i := range uint64(400) {
+		put(t, client, castest.Bytes(5000, i))
+		owned(owner).background.Wait()
+		c.advance(2 * time.Minute)
+	}
+	if left := stats(t, client); left.Bytes > 1<<20+5000 || left.Bytes < 800_000 {
+		t.Errorf("%d bytes are left", left.Bytes)
+	}
+}
+
+// owned returns the index of a store that owns it.
+func owned(s *Store) *engine { return s.ways.current.(*owner).engine }

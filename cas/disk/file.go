@@ -74,7 +74,7 @@ func (s *Store) prove(ctx context.Context, d cas.Digest, f *os.File) error {
 		return err
 	}
 	it := item{d, entry{kind: filed, size: before.Size(), identity: seen}}
-	return s.ask(ctx, func(ctx context.Context, x index) error { return x.record(ctx, []item{it}) })
+	return s.ask(ctx, func(ctx context.Context, x index) error { return x.record(ctx, []item{it}, s.limits()) })
 }
 
 // hashFile returns a MismatchError if the bytes of f are not d.

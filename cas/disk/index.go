@@ -13,15 +13,19 @@ type index interface {
 	// lookup returns the entries of ds, in that order. It counts as a use.
 	lookup(ctx context.Context, ds []cas.Digest) ([]entry, error)
 	// record adds packed objects, unless they are known already, and notes the
-	// new identity of files that are.
-	record(ctx context.Context, items []item) error
-	// publish moves a temporary file to its final place as d.
-	publish(ctx context.Context, d cas.Digest, size int64, temp string) error
+	// new identity of files that are. What is then beyond the limits of who asks
+	// is evicted in the background.
+	record(ctx context.Context, items []item, keep limits) error
+	// publish moves a temporary file to its final place. It evicts like record.
+	publish(ctx context.Context, p publication) error
 	// forget drops an object if its entry is still the one given, and sets its
 	// file aside.
 	forget(ctx context.Context, it item) error
+	// list returns up to batchCount objects after the given one, in the order of
+	// their digests. None means that there are no more.
+	list(ctx context.Context, after cas.Digest) ([]item, error)
 	// evict brings the store down to its size.
-	evict(ctx context.Context, want limits) (evicted, error)
+	evict(ctx context.Context, keep limits) (evicted, error)
 	stats(ctx context.Context) (Stats, error)
 	// interrupt makes long answers end early; close follows.
 	interrupt()
@@ -34,18 +38,16 @@ type limits struct {
 	Retention int64 // nanoseconds
 }
 
+// publication is a large object whose bytes were proved.
+type publication struct {
+	Digest cas.Digest
+	Size   int64
+	Temp   string // the name of its file in tmp/
+	Keep   limits
+}
+
 // evicted is what an eviction has done.
 type evicted struct {
 	Objects int
 	Bytes   int64
-}
-
-// Stats describe a store.
-type Stats struct {
-	Objects int64 // all of them
-	Bytes   int64 // their lengths
-	Files   int64 // those that are files of their own
-	InFiles int64 // the bytes of these
-	Packs   int64 // pack files
-	InPacks int64 // bytes of objects in packs; the packs may be longer
 }

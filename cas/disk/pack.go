@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strconv"
@@ -75,7 +76,7 @@ type pack struct {
 func (s *Store) takePack() (*pack, error) {
 	names, err := os.ReadDir(s.path(packsDir))
 	if err != nil {
-		return nil, err
+		return nil, bare(err)
 	}
 	slices.Reverse(names) // the newest first: old ones are full
 	for _, name := range names[:min(len(names), 64)] {
@@ -83,39 +84,35 @@ func (s *Store) takePack() (*pack, error) {
 		if info, err := name.Info(); !ok || err != nil || info.Size() >= packLimit {
 			continue
 		}
-		if p := s.tryPack(id, 0); p != nil {
+		if p, err := s.openPack(id, 0); err == nil {
 			return p, nil
 		}
 	}
 	for {
-		if p := s.tryPack(uint64(time.Now().UnixNano()), os.O_CREATE|os.O_EXCL); p != nil {
-			return p, nil
-		}
-		if _, err := os.Stat(s.path(packsDir)); err != nil {
-			return nil, err
-		}
-		if err := s.room(); err != nil {
-			return nil, err
-		}
-		if err := s.lifetime.Err(); err != nil {
-			return nil, errClosed
+		p, err := s.openPack(uint64(time.Now().UnixNano()), os.O_CREATE|os.O_EXCL)
+		if err == nil || !errors.Is(err, errPackTaken) && !errors.Is(err, fs.ErrExist) {
+			return p, err
 		}
 	}
 }
 
-// tryPack opens and locks a pack, nil if that can't be or it has no room.
-func (s *Store) tryPack(id uint64, flag int) *pack {
+// errPackTaken means that a pack is somebody else's, or that its last record is
+// torn.
+var errPackTaken = errors.New("pack is taken")
+
+// openPack opens a pack in order to append.
+func (s *Store) openPack(id uint64, flag int) (*pack, error) {
 	f, err := os.OpenFile(s.path(packsDir, packName(id)), os.O_RDWR|flag, 0o600)
 	if err != nil {
-		return nil
+		return nil, bare(err)
 	}
 	if lock(f) {
 		if end, whole := packEnd(f); whole && end < packLimit {
-			return &pack{id: id, file: f, end: end}
+			return &pack{id: id, file: f, end: end}, nil
 		}
 	}
 	f.Close()
-	return nil
+	return nil, errPackTaken
 }
 
 // lock takes the flock of f if it is free and f still has a name.
@@ -168,6 +165,11 @@ func (s *Store) readPacked(d cas.Digest, e entry) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
+	return readRecord(f, d, e)
+}
+
+// readRecord is readPacked with the pack open.
+func readRecord(f *os.File, d cas.Digest, e entry) ([]byte, error) {
 	data := make([]byte, e.size)
 	n, err := f.ReadAt(data, int64(e.place.offset)+packHeader)
 	if err != nil && err != io.EOF {
@@ -179,13 +181,8 @@ func (s *Store) readPacked(d cas.Digest, e entry) ([]byte, error) {
 	return data, nil
 }
 
-// scanPack calls each for every record of the pack id, up to a torn one.
-func (s *Store) scanPack(id uint64, each func(item) error) error {
-	f, err := os.Open(s.path(packsDir, packName(id)))
-	if err != nil {
-		return err
-	}
-	defer f.Close()
+// scanPack calls each for every record of f, the pack id, up to a torn one.
+func scanPack(f *os.File, id uint64, each func(item) error) error {
 	info, err := f.Stat()
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"sync"
@@ -24,12 +25,28 @@ type packer struct {
 // queue.
 type parcel struct {
 	digest cas.Digest
-	size   int
-	head   *head
+	data   []byte
+	head   *head // where data lies, nil if it lies by itself
 	done   chan error
 }
 
-func (p *parcel) bytes() []byte { return p.head[:p.size] }
+// newParcel packs the first size bytes of h, which it takes.
+func newParcel(d cas.Digest, h *head, size int) *parcel {
+	p := &parcel{digest: d, data: h[:size], head: h, done: make(chan error, 1)}
+	if size <= len(h)/16 {
+		p.data = bytes.Clone(p.data)
+		p.release()
+	}
+	return p
+}
+
+// release gives the memory back that p shares.
+func (p *parcel) release() {
+	if p.head != nil {
+		heads.Put(p.head)
+		p.head = nil
+	}
+}
 
 // head holds the beginning of an object: all of a small one, and one byte more
 // to tell that an object is large.
@@ -62,12 +79,13 @@ func (p *packer) stop() {
 
 // put stores the first size bytes of h, which it takes, as d.
 func (p *packer) put(ctx context.Context, d cas.Digest, h *head, size int) error {
-	done := make(chan error, 1)
-	if err := p.send(ctx, &parcel{digest: d, head: h, size: size, done: done}); err != nil {
+	parcel := newParcel(d, h, size)
+	if err := p.send(ctx, parcel); err != nil {
+		parcel.release()
 		return err
 	}
 	select {
-	case err := <-done:
+	case err := <-parcel.done:
 		return err
 	case <-ctx.Done():
 		return context.Cause(ctx)
@@ -90,13 +108,13 @@ func (p *packer) send(ctx context.Context, parcel *parcel) error {
 
 func (p *packer) run() {
 	defer close(p.ended)
-	var w packWriter
+	w := packWriter{reserve: reserve}
 	defer w.close()
 	for first := range p.queue {
 		batch := p.collect(first)
 		err := w.store(p.store, batch)
 		for _, parcel := range batch {
-			heads.Put(parcel.head)
+			parcel.release()
 			parcel.done <- err
 		}
 	}
@@ -105,14 +123,14 @@ func (p *packer) run() {
 // collect returns first and what has gathered behind it, up to the bounds of a
 // batch.
 func (p *packer) collect(first *parcel) []*parcel {
-	batch, bytes := []*parcel{first}, first.size
-	for len(batch) < batchCount && bytes < batchBytes {
+	batch, size := []*parcel{first}, len(first.data)
+	for len(batch) < batchCount && size < batchBytes {
 		select {
 		case next, ok := <-p.queue:
 			if !ok {
 				return batch
 			}
-			batch, bytes = append(batch, next), bytes+next.size
+			batch, size = append(batch, next), size+len(next.data)
 		default:
 			return batch
 		}
@@ -122,8 +140,9 @@ func (p *packer) collect(first *parcel) []*parcel {
 
 // packWriter appends batches to packs, one after the other.
 type packWriter struct {
-	pack *pack
-	buf  []byte
+	reserve int64 // bytes of the disk that are left free
+	pack    *pack
+	buf     []byte
 }
 
 func (w *packWriter) close() {
@@ -144,7 +163,7 @@ func (w *packWriter) store(s *Store, batch []*parcel) error {
 		w.close()
 		return fmt.Errorf("cache %s: cannot write: %w", s.dir, err)
 	}
-	return s.ask(s.lifetime, func(ctx context.Context, x index) error { return x.record(ctx, items) })
+	return s.ask(s.lifetime, func(ctx context.Context, x index) error { return x.record(ctx, items, s.limits()) })
 }
 
 // missing returns the objects of batch that the index does not know, each once.
@@ -170,7 +189,7 @@ func (s *Store) missing(batch []*parcel) ([]*parcel, error) {
 
 // write appends fresh to the pack and returns where everything is.
 func (w *packWriter) write(s *Store, fresh []*parcel) ([]item, error) {
-	if err := s.room(); err != nil {
+	if err := s.room(w.reserve); err != nil {
 		return nil, err
 	}
 	if w.pack == nil || w.pack.end >= packLimit {
@@ -185,8 +204,8 @@ func (w *packWriter) write(s *Store, fresh []*parcel) ([]item, error) {
 	items := make([]item, len(fresh))
 	for i, p := range fresh {
 		at := place{w.pack.id, uint32(w.pack.end) + uint32(len(w.buf))}
-		items[i] = item{p.digest, entry{kind: packed, size: int64(p.size), place: at}}
-		w.buf = appendRecord(w.buf, p.digest, p.bytes())
+		items[i] = item{p.digest, entry{kind: packed, size: int64(len(p.data)), place: at}}
+		w.buf = appendRecord(w.buf, p.digest, p.data)
 	}
 	return items, w.pack.append(w.buf)
 }

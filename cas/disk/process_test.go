@@ -60,6 +60,19 @@ func work(dir string, args []string) error {
 				return err
 			}
 		}
+	case "churn": // store, read and evict, more than there is room for
+		s.opt.Size = 3 << 20
+		fmt.Println("churning")
+		for i := uint64(0); ; i++ {
+			if err := workOnce(s, i%5, rand.Uint64N(200)); err != nil {
+				return err
+			}
+			if i%40 == 39 {
+				if _, _, err := s.Evict(context.Background()); err != nil {
+					return err
+				}
+			}
+		}
 	}
 	return fmt.Errorf("no such work: %s", args)
 }
@@ -82,6 +95,9 @@ func workOnce(s *Store, seed, i uint64) error {
 	}
 	fmt.Println(d)
 	got, err := cas.ReadAll(context.Background(), s, d, 1<<30)
+	if errors.Is(err, cas.ErrNotFound) && s.opt.Size > 0 {
+		return nil // evicted in between
+	}
 	if err != nil || !bytes.Equal(got, data) {
 		return fmt.Errorf("read back %d of %d bytes: %w", len(got), len(data), err)
 	}
@@ -106,8 +122,10 @@ func start(t *testing.T, dir string, args ...string) *process {
 	p.Stderr = os.Stderr
 	p.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if args[0] == "fill" {
-		p.SysProcAttr.Cloneflags = syscall.CLONE_NEWNS
+		p.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER
 		p.SysProcAttr.Unshareflags = syscall.CLONE_NEWNS // makes mounts private
+		p.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}
+		p.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}
 	}
 	stdin, err := p.StdinPipe()
 	if err != nil {
@@ -128,6 +146,18 @@ func start(t *testing.T, dir string, args ...string) *process {
 func (p *process) kill() {
 	p.Process.Kill()
 	p.Wait()
+}
+
+// stop returns when no thread of p runs any more.
+func (p *process) stop(t *testing.T) {
+	t.Helper()
+	if err := p.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	var status syscall.WaitStatus
+	if _, err := syscall.Wait4(p.Process.Pid, &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() {
+		t.Fatalf("wait: %v, status %v", err, status)
+	}
 }
 
 // hold starts a process that owns the index of dir.
@@ -179,10 +209,10 @@ func TestHandOverAfterKillTakesLessThanASecond(t *testing.T) {
 func TestStoppedOwnerIsAnErrorNotAHang(t *testing.T) {
 	dir := t.TempDir()
 	p := hold(t, dir)
-	connected, stranger := openClient(t, dir), open(t, dir, Options{})
-	if err := p.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	connected, stranger := open(t, dir, Options{}), open(t, dir, Options{})
+	connected.patience, stranger.patience = 2*time.Second, 2*time.Second
+	stats(t, connected)
+	p.stop(t)
 	for _, s := range []*Store{connected, stranger} {
 		t.Run("", func(t *testing.T) {
 			t.Parallel()
@@ -192,7 +222,7 @@ func TestStoppedOwnerIsAnErrorNotAHang(t *testing.T) {
 			if !errors.Is(err, cas.ErrUnavailable) || !strings.Contains(err.Error(), want) {
 				t.Errorf("Has: %v, want %q", err, want)
 			}
-			if took := time.Since(start); took > 2*patience {
+			if took := time.Since(start); took > 2*s.patience {
 				t.Errorf("it took %s", took)
 			}
 		})
@@ -203,7 +233,7 @@ func TestStoppedOwnerIsAnErrorNotAHang(t *testing.T) {
 // another writer, at random moments while some write and read.
 func TestAcknowledgedObjectsSurviveKilledWriters(t *testing.T) {
 	dir := t.TempDir()
-	writers := make([]*process, 3)
+	writers := make([]*process, 8)
 	acknowledged := map[string]bool{}
 	gather := make(chan string, 1000)
 	reading := 0
@@ -260,8 +290,73 @@ func TestAcknowledgedObjectsSurviveKilledWriters(t *testing.T) {
 			t.Errorf("%s was acknowledged: %v", d, err)
 		}
 	}
+	if _, damaged := verify(t, s); len(damaged) > 0 {
+		t.Errorf("damaged: %v", damaged)
+	}
 	if len(acknowledged) < 100 {
 		t.Errorf("only %d objects were acknowledged", len(acknowledged))
 	}
 	t.Logf("%d objects were acknowledged", len(acknowledged))
+}
+
+// TestStoreIsCleanAfterEveryCrash kills a process that stores and evicts, at
+// random moments, with another one beside it that may have to take over.
+func TestStoreIsCleanAfterEveryCrash(t *testing.T) {
+	dir := t.TempDir()
+	for range 200 {
+		a, b := start(t, dir, "churn"), start(t, dir, "churn")
+		a.out.Scan()
+		time.Sleep(rand.N(40 * time.Millisecond))
+		a.Process.Kill()
+		time.Sleep(rand.N(20 * time.Millisecond))
+		b.Process.Kill()
+		expectNoFailure(t, a)
+		expectNoFailure(t, b)
+
+		s := open(t, dir, Options{})
+		if _, damaged := verify(t, s); len(damaged) > 0 {
+			t.Fatalf("damaged: %v", damaged)
+		}
+		expectExactTotals(t, s)
+		left, err := os.ReadDir(s.path(tmpDir))
+		if err != nil || len(left) > 0 {
+			t.Fatalf("%d temporary files are left, %v", len(left), err)
+		}
+		put(t, s, castest.Bytes(100, rand.Uint64()))
+		s.Close()
+	}
+}
+
+// expectNoFailure reads to the end what p says.
+func expectNoFailure(t *testing.T, p *process) {
+	t.Helper()
+	for p.out.Scan() {
+		if strings.HasPrefix(p.out.Text(), "failed") {
+			t.Errorf("a process %s", p.out.Text())
+		}
+	}
+	p.Wait()
+}
+
+// expectExactTotals compares what the index has counted with what it lists.
+func expectExactTotals(t *testing.T, s *Store) {
+	t.Helper()
+	var sum totals
+	for after := (cas.Digest{}); ; {
+		items, err := s.list(t.Context(), after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(items) == 0 {
+			break
+		}
+		for _, it := range items {
+			sum = sum.add(it.entry, 1)
+		}
+		after = items[len(items)-1].digest
+	}
+	got := stats(t, s)
+	if got.Objects != sum.Objects || got.Bytes != sum.Bytes || got.Files != sum.Files {
+		t.Fatalf("counted %+v, listed %+v", got, sum)
+	}
 }

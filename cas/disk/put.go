@@ -1,10 +1,10 @@
 package disk
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
-	"sync"
 
 	"github.com/fstree/fstree/cas"
 )
@@ -92,50 +92,49 @@ func (s *Store) putFile(ctx context.Context, want cas.Digest, start []byte, r io
 		return cas.Digest{}, 0, fmt.Errorf("cache %s: cannot write: %w", s.dir, err)
 	}
 	defer t.discard()
-	d, size, err := t.fill(ctx, want, start, r)
+	d, size, err := t.fill(want, start, r)
 	if err != nil {
 		return cas.Digest{}, 0, err
 	}
-	err = s.ask(ctx, func(ctx context.Context, x index) error { return x.publish(ctx, d, size, t.name) })
+	p := publication{Digest: d, Size: size, Temp: t.name, Keep: s.limits()}
+	err = s.ask(ctx, func(ctx context.Context, x index) error { return x.publish(ctx, p) })
 	return d, size, err
 }
 
-const copySize = 1 << 20
-
-var copyBuffers = sync.Pool{New: func() any { return new([copySize]byte) }}
-
-// fill writes start and r to t, hashing what it writes.
-func (t *temp) fill(ctx context.Context, want cas.Digest, start []byte, r io.Reader) (cas.Digest, int64, error) {
+// fill writes start and r to t. Another goroutine hashes meanwhile, which on
+// two cores takes a third less time.
+func (t *temp) fill(want cas.Digest, start []byte, r io.Reader) (cas.Digest, int64, error) {
 	algorithm := cas.BLAKE3
 	if !want.IsZero() {
 		algorithm = want.Algorithm()
 	}
-	hasher := cas.NewHasher(algorithm)
-	defer hasher.Release()
-	buf := copyBuffers.Get().(*[copySize]byte)
-	defer copyBuffers.Put(buf)
-
-	n := copy(buf[:], start)
-	var size int64
-	for {
-		more, err := fill(r, buf[n:])
-		n += more
-		if err != nil && err != io.EOF {
-			return cas.Digest{}, 0, err
-		}
-		hasher.Write(buf[:n])
-		if err := t.write(buf[:n]); err != nil {
-			return cas.Digest{}, 0, err
-		}
-		size += int64(n)
-		if err == io.EOF {
-			break
-		}
-		n = 0
+	h := startHashing(algorithm)
+	size, err := t.copy(h, io.MultiReader(bytes.NewReader(start), r))
+	d := h.finish()
+	if err != nil {
+		return cas.Digest{}, 0, err
 	}
-	d := hasher.Digest()
 	if !want.IsZero() && d != want {
 		return cas.Digest{}, 0, &cas.MismatchError{Want: want, Got: d}
 	}
 	return d, size, nil
+}
+
+// copy writes r to t, and gives it to h.
+func (t *temp) copy(h *hashing, r io.Reader) (size int64, err error) {
+	for {
+		buf := h.buffer()
+		n, err := fill(r, buf[:])
+		if err != nil && err != io.EOF {
+			return size, err
+		}
+		h.add(buf, n)
+		if err := t.write(buf[:n]); err != nil {
+			return size, err
+		}
+		size += int64(n)
+		if err == io.EOF {
+			return size, nil
+		}
+	}
 }

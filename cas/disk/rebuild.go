@@ -94,12 +94,21 @@ func (b *builder) packs() error {
 	}
 	for _, name := range names {
 		if id, ok := parsePackName(name.Name()); ok {
-			if err := b.engine.store.scanPack(id, b.add); err != nil {
+			if err := b.pack(id); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+func (b *builder) pack(id uint64) error {
+	f, err := os.Open(b.engine.store.path(packsDir, packName(id)))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return scanPack(f, id, b.add)
 }
 
 func (b *builder) files() error {

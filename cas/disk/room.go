@@ -27,11 +27,11 @@ func (s *Store) free() (int64, error) {
 	return int64(st.Bavail) * st.Bsize, nil
 }
 
-// room fails if the disk is as good as full.
-func (s *Store) room() error {
+// room fails if less than least bytes are free.
+func (s *Store) room(least int64) error {
 	free, err := s.free()
-	if err == nil && free < reserve {
-		err = fmt.Errorf("%w (%d MiB free, %d MiB needed at least)", syscall.ENOSPC, free>>20, reserve>>20)
+	if err == nil && free < least {
+		err = fmt.Errorf("%w (%d MiB free, %d MiB needed at least)", syscall.ENOSPC, free>>20, least>>20)
 	}
 	return err
 }

@@ -9,6 +9,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"github.com/fstree/fstree/cas"
 )
 
 // server answers the questions of other processes.
@@ -159,23 +161,34 @@ func (v *server) do(ctx context.Context, f frame) ([]byte, error) {
 		}
 		return b, err
 	case opRecord:
-		items, err := parseItems(f.body)
+		keep, body, err := cutLimits(f.body)
 		if err != nil {
 			return nil, err
 		}
-		return nil, x.record(ctx, items)
+		items, err := parseItems(body)
+		if err != nil {
+			return nil, err
+		}
+		return nil, x.record(ctx, items, keep)
 	case opPublish:
 		var p publication
 		if err := json.Unmarshal(f.body, &p); err != nil {
 			return nil, err
 		}
-		return nil, x.publish(ctx, p.Digest, p.Size, p.Temp)
+		return nil, x.publish(ctx, p)
 	case opForget:
 		items, err := parseItems(f.body)
 		if err != nil || len(items) != 1 {
 			return nil, errBabble
 		}
 		return nil, x.forget(ctx, items[0])
+	case opList:
+		ds, err := parseDigests(f.body)
+		if err != nil || len(ds) > 1 {
+			return nil, errBabble
+		}
+		items, err := x.list(ctx, append(ds, cas.Digest{})[0])
+		return appendItems(nil, items), err
 	case opEvict:
 		var l limits
 		if err := json.Unmarshal(f.body, &l); err != nil {

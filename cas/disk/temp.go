@@ -6,7 +6,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
+	"time"
 )
 
 // temp is a file on its way to objects/. Its writer holds an flock on it; one
@@ -18,7 +18,7 @@ type temp struct {
 }
 
 func (s *Store) newTemp() (*temp, error) {
-	if err := s.room(); err != nil {
+	if err := s.room(reserve); err != nil {
 		return nil, err
 	}
 	for {
@@ -39,7 +39,7 @@ func (s *Store) newTemp() (*temp, error) {
 
 // write appends p.
 func (t *temp) write(p []byte) error {
-	err := t.store.room()
+	err := t.store.room(reserve)
 	if err == nil {
 		_, err = t.file.Write(p)
 	}
@@ -55,22 +55,44 @@ func (t *temp) discard() {
 	t.file.Close()
 }
 
-// removeLeftovers removes the temporary files of processes that are gone.
+// removeLeftovers removes the temporary files of processes that are gone, and
+// what was set aside long ago.
 func (s *Store) removeLeftovers() {
-	names, err := os.ReadDir(s.path(tmpDir))
-	if err != nil {
-		return
-	}
+	s.eachIn(tmpDir, removeAbandoned)
+	s.eachIn(damagedDir, removeOutdated)
+}
+
+func (s *Store) eachIn(dir string, fn func(path string) error) {
+	names, err := os.ReadDir(s.path(dir))
 	for _, name := range names {
-		path := filepath.Join(s.path(tmpDir), name.Name())
-		f, err := os.Open(path)
-		if err != nil {
-			continue
-		}
-		if lock(f) {
-			os.Remove(path)
-			s.log.Debug("removed a leftover", "file", path)
-		}
-		f.Close()
+		err = errors.Join(err, fn(s.path(dir, name.Name())))
 	}
+	if err != nil {
+		s.log.Debug("leftovers stay", "cache", s.dir, "cause", err)
+	}
+}
+
+// removeAbandoned removes a file that nobody holds the lock of. It holds the
+// lock itself meanwhile, so that nobody takes the file for his.
+func removeAbandoned(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if !lock(f) {
+		return nil
+	}
+	return os.Remove(path)
+}
+
+const keepDamaged = 7 * 24 * time.Hour
+
+// removeOutdated removes what came to its place more than keepDamaged ago.
+func removeOutdated(path string) error {
+	info, err := os.Lstat(path)
+	if err != nil || time.Since(time.Unix(0, identityOf(info).ctime)) < keepDamaged {
+		return err
+	}
+	return os.RemoveAll(path)
 }

@@ -27,9 +27,10 @@ const (
 const (
 	opPing    = iota + 1 // nothing → nothing
 	opLookup             // digests → entries
-	opRecord             // items → nothing
+	opRecord             // limits, items → nothing
 	opPublish            // JSON publication → nothing
 	opForget             // one item → nothing
+	opList               // no digest or one → items
 	opEvict              // JSON limits → JSON evicted
 	opStats              // nothing → JSON Stats
 )
@@ -149,11 +150,17 @@ func parseItems(b []byte) (items []item, err error) {
 	return items, nil
 }
 
-// publication is the body of opPublish.
-type publication struct {
-	Digest cas.Digest
-	Size   int64
-	Temp   string
+func appendLimits(b []byte, l limits) []byte {
+	b = binary.LittleEndian.AppendUint64(b, uint64(l.Size))
+	return binary.LittleEndian.AppendUint64(b, uint64(l.Retention))
+}
+
+func cutLimits(b []byte) (l limits, rest []byte, err error) {
+	n, err := binary.Decode(b, binary.LittleEndian, &l)
+	if err != nil {
+		return l, nil, errMalformed
+	}
+	return l, b[n:], nil
 }
 
 // failure is an error on its way to another process.

@@ -78,7 +78,7 @@ const header = "\xee\x3e\x01\x00"
 
 var digest = cas.Sum([]byte("x")).String()
 
-func file(name string) string { return field(name) + field(digest) + status(1<<24|0o644) }
+func encodedFile(name string) string { return field(name) + field(digest) + status(1<<24|0o644) }
 
 func TestDecodeRefuses(t *testing.T) {
 	huge := string(bytes.Repeat([]byte{0xff}, 8))
@@ -94,18 +94,18 @@ func TestDecodeRefuses(t *testing.T) {
 		{"short status", header + field("abc") + field(digest) + "\x00", "too early"},
 		{"short target", header + field("l") + field("") + status(4<<24|0o777) + field("abc")[:9], "too early"},
 		{"no target", header + field("l") + field("") + status(4<<24|0o777), "too early"},
-		{"trailing bytes", header + file("a") + "\x00", "too early"},
+		{"trailing bytes", header + encodedFile("a") + "\x00", "too early"},
 		{"huge name", header + field(strings.Repeat("x", 5000)), "too long"},
 		{"huge target", header + field("l") + field("") + status(4<<24|0o777) + huge, "too long"},
 		{"huge digest", header + field("f") + huge, "too long"},
-		{"empty name", header + file(""), "path component"},
-		{"dot", header + file("."), "path component"},
-		{"dotdot", header + file(".."), "path component"},
-		{"slash", header + file("a/b"), "path component"},
-		{"leading slash", header + file("/etc"), "path component"},
-		{"NUL", header + file("a\x00b"), "path component"},
-		{"duplicate name", header + file("a") + file("a"), "does not stand behind"},
-		{"out of order", header + file("b") + file("a"), "does not stand behind"},
+		{"empty name", header + encodedFile(""), "path component"},
+		{"dot", header + encodedFile("."), "path component"},
+		{"dotdot", header + encodedFile(".."), "path component"},
+		{"slash", header + encodedFile("a/b"), "path component"},
+		{"leading slash", header + encodedFile("/etc"), "path component"},
+		{"NUL", header + encodedFile("a\x00b"), "path component"},
+		{"duplicate name", header + encodedFile("a") + encodedFile("a"), "does not stand behind"},
+		{"out of order", header + encodedFile("b") + encodedFile("a"), "does not stand behind"},
 		{"no type", header + field("a") + field(digest) + status(0o644), "unknown"},
 		{"two types", header + field("a") + field(digest) + status(3<<24|0o644), "unknown"},
 		{"stray status bits", header + field("a") + field(digest) + status(1<<24|0o4755), "permission"},
@@ -213,7 +213,7 @@ func FuzzDecode(f *testing.F) {
 			f.Add(seed)
 		}
 	}
-	f.Add([]byte(header + file("a") + file("a")))
+	f.Add([]byte(header + encodedFile("a") + encodedFile("a")))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		decoded, err := tree.Decode(in)
 		if err != nil {

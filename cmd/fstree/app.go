@@ -21,16 +21,17 @@ import (
 // app is the command line: the options that all commands share, and the
 // commands. Its methods are what commands need to do their work.
 type app struct {
-	Cache          string           `short:"c" env:"FSTREE_CACHE" default:"${home}/.cache/fstree" type:"path" placeholder:"DIR" help:"Directory of the local cache (~/.cache/fstree)."`
-	CacheSize      byteSize         `env:"FSTREE_CACHE_SIZE" default:"10GiB" placeholder:"SIZE" help:"Bytes to keep in the cache, for example 500MB or 10GiB; 0 keeps everything (${default})."`
-	CacheRetention seconds          `env:"FSTREE_CACHE_RETENTION" default:"3600" placeholder:"SECONDS" help:"Keep objects that were used within this time (${default})."`
-	Ignore         string           `short:"i" env:"FSTREE_IGNORE" default:".fstreeignore" placeholder:"FILE" help:"File with ignore rules, in .gitignore syntax, relative to the directory (${default})."`
-	Index          string           `short:"x" env:"FSTREE_INDEX" default:".fstree/index" placeholder:"FILE" help:"Index of the directory, relative to it or absolute (${default})."`
-	Remote         string           `short:"r" env:"FSTREE_REMOTE" default:"jolt://localhost:9090" placeholder:"URL" help:"Remote to push to and to fetch from: jolt://HOST:PORT, tcp://HOST:PORT, http://… or https://… (${default})."`
-	Threads        int              `short:"j" env:"FSTREE_THREADS" default:"0" placeholder:"N" help:"Threads for hashing and checking out; default is one per processor core."`
-	Timeout        time.Duration    `env:"FSTREE_TIMEOUT" default:"30s" placeholder:"TIME" help:"Give up on a remote that is silent for so long (${default})."`
-	JSON           bool             `short:"J" name:"json" help:"Report events on stderr, one JSON object a line."`
-	Version        kong.VersionFlag `short:"V" help:"Print the version."`
+	Cache          string        `short:"c" env:"FSTREE_CACHE" default:"${home}/.cache/fstree" type:"path" placeholder:"DIR" help:"Directory of the local cache (~/.cache/fstree)."`
+	CacheSize      byteSize      `env:"FSTREE_CACHE_SIZE" default:"10GiB" placeholder:"SIZE" help:"Bytes to keep in the cache, for example 500MB or 10GiB; 0 keeps everything (${default})."`
+	CacheRetention seconds       `env:"FSTREE_CACHE_RETENTION" default:"3600" placeholder:"SECONDS" help:"Keep objects that were used within this time (${default})."`
+	Ignore         string        `short:"i" env:"FSTREE_IGNORE" default:".fstreeignore" placeholder:"FILE" help:"File with ignore rules, in .gitignore syntax, relative to the directory (${default})."`
+	Index          string        `short:"x" env:"FSTREE_INDEX" default:".fstree/index" placeholder:"FILE" help:"Index of the directory, relative to it or absolute (${default})."`
+	Remote         string        `short:"r" env:"FSTREE_REMOTE" default:"jolt://localhost:9090" placeholder:"URL" help:"Remote to push to and to fetch from: jolt://HOST:PORT, jolts://… with TLS, tcp://…, http://… or https://… (${default})."`
+	Threads        int           `short:"j" env:"FSTREE_THREADS" default:"0" placeholder:"N" help:"Threads for hashing and checking out; default is one per processor core."`
+	Timeout        time.Duration `env:"FSTREE_TIMEOUT" default:"30s" placeholder:"TIME" help:"Give up on a remote that is silent for so long (${default})."`
+	credentials
+	JSON    bool             `short:"J" name:"json" help:"Report events on stderr, one JSON object a line."`
+	Version kong.VersionFlag `short:"V" help:"Print the version."`
 
 	WriteTree     writeTreeCommand     `cmd:"" help:"Store a directory in the cache and print its digest."`
 	WriteTreePush writeTreePushCommand `cmd:"" help:"Store a directory, push it, and print its digest."`
@@ -43,6 +44,8 @@ type app struct {
 	LsTree        lsTreeCommand        `cmd:"" help:"List a tree."`
 	LsIndex       lsIndexCommand       `cmd:"" help:"List the index of a directory."`
 	Evict         evictCommand         `cmd:"" help:"Shrink the cache to its size, least recently used objects first."`
+	Verify        verifyCommand        `cmd:"" help:"Check the objects in the cache, or those of a tree."`
+	CacheCmd      cacheCommand         `cmd:"" name:"cache" help:"Look at the cache."`
 	Serve         serveCommand         `cmd:"" help:"Serve trees to others over gRPC and HTTP."`
 	VersionCmd    versionCommand       `cmd:"" name:"version" help:"Print the version."`
 
@@ -70,7 +73,15 @@ func (a *app) diskOptions(log *slog.Logger) disk.Options {
 
 // withRemote lends the remote to do. Nothing is connected before the first use.
 func (a *app) withRemote(do func(far remote.Store) error) error {
-	far, err := remote.Open(a.Remote, remote.Options{Timeout: a.Timeout, Parallel: parallelTransfers})
+	config, err := a.tls()
+	if err != nil {
+		return err
+	}
+	token, err := a.token()
+	if err != nil {
+		return err
+	}
+	far, err := remote.Open(a.Remote, remote.Options{Timeout: a.Timeout, Parallel: parallelTransfers, TLS: config, Token: token})
 	if err != nil {
 		return err
 	}

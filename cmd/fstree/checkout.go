@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"fmt"
+	"io"
 
 	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/disk"
@@ -12,6 +15,9 @@ import (
 type target struct {
 	treeArg
 	dirArg
+	DryRun   bool `short:"n" help:"List what would change, and change nothing."`
+	NoDelete bool `help:"Keep entries that the tree does not have."`
+	Force    bool `help:"Delete strangers in the current directory without asking; check out into / or the home directory."`
 }
 
 type checkoutCommand struct{ target }
@@ -31,11 +37,26 @@ func (c *checkoutCommand) Run(ctx context.Context, a *app) error {
 }
 
 func (c *target) checkout(ctx context.Context, a *app, cache *disk.Store, root cas.Digest) error {
-	options := worktree.CheckoutOptions{Options: a.worktreeOptions()}
-	if _, err := worktree.Checkout(ctx, c.Dir, root, cache, options); err != nil {
+	options := worktree.CheckoutOptions{Options: a.worktreeOptions(), NoDelete: c.NoDelete, DryRun: c.DryRun}
+	if err := c.permitted(ctx, a, cache, root, options); err != nil {
+		return err
+	}
+	summary, err := worktree.Checkout(ctx, c.dir(), root, cache, options)
+	if err != nil {
 		return incomplete(c.locate(err), c.Tree)
 	}
+	if c.DryRun {
+		return printChanges(a.stdout, summary.Changes)
+	}
 	return a.answer(root)
+}
+
+func printChanges(w io.Writer, changes []worktree.Change) error {
+	out := bufio.NewWriter(w)
+	for _, change := range changes {
+		fmt.Fprintf(out, "%-7s %s\n", change.Action, change.Path)
+	}
+	return out.Flush()
 }
 
 type pullCheckoutCommand struct{ target }

@@ -78,7 +78,7 @@ func (p pushEvents) Missing(d cas.Digest, isTree bool) {
 	p.emit(event{Type: pick(isTree, "cache::remote_missing_tree", "cache::remote_missing_object"), Path: d.String()})
 }
 
-func (p pushEvents) Moved(d cas.Digest, isTree bool, _ int64) {
+func (p pushEvents) Moved(d cas.Digest, isTree bool) {
 	p.emit(event{Type: pick(isTree, "cache::push_tree", "cache::push_object"), Path: d.String()})
 }
 
@@ -86,7 +86,7 @@ type pullEvents struct{ *app }
 
 func (p pullEvents) Missing(cas.Digest, bool) {}
 
-func (p pullEvents) Moved(d cas.Digest, isTree bool, _ int64) {
+func (p pullEvents) Moved(d cas.Digest, isTree bool) {
 	p.emit(event{Type: pick(isTree, "cache::pull_tree", "cache::pull_object"), Path: d.String()})
 }
 

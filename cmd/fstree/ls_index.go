@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/fstree/fstree/cas/tree"
 	"github.com/fstree/fstree/fs/worktree"
@@ -15,7 +17,10 @@ const indexTime = "2006-01-02T15:04:05.000Z07:00"
 
 // Run lists what the index of the directory says.
 func (c *lsIndexCommand) Run(a *app) error {
-	entries, err := worktree.ReadIndex(c.Dir, a.worktreeOptions())
+	entries, err := worktree.ReadIndex(c.dir(), a.worktreeOptions())
+	if errors.Is(err, fs.ErrNotExist) {
+		return hint(err, "write-tree and checkout make one")
+	}
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -45,6 +46,7 @@ func run(args []string, stdout, stderr io.Writer) (code int) {
 	ctx, stop := untilSignal()
 	defer stop()
 
+	forgetEmptyVariables()
 	parser, err := newParser(a)
 	if err != nil {
 		panic(err) // the struct tags are wrong: no user can cause it
@@ -59,6 +61,17 @@ func run(args []string, stdout, stderr io.Writer) (code int) {
 		return a.fail(err, exitCode(ctx, err))
 	}
 	return exitOK
+}
+
+// forgetEmptyVariables makes a variable that is set to nothing mean the default,
+// as scripts expect that pass an option of their own on.
+func forgetEmptyVariables() {
+	for _, variable := range os.Environ() {
+		name, value, _ := strings.Cut(variable, "=")
+		if strings.HasPrefix(name, "FSTREE_") && value == "" {
+			os.Unsetenv(name)
+		}
+	}
 }
 
 // earlyExit is how --help and --version leave the parser.

@@ -7,6 +7,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/fstree/fstree/cas"
+	"github.com/fstree/fstree/fs/worktree"
 )
 
 func TestLsTreeReadsMinusRBothWays(t *testing.T) {
@@ -74,5 +77,20 @@ func TestEventsAreAlwaysOneLineOfJSON(t *testing.T) {
 func TestErrorsStayOnOneLine(t *testing.T) {
 	if got := oneLine("a\nb\r"); got != "a; b" {
 		t.Errorf("got %q", got)
+	}
+}
+
+func TestCheckoutIntoTheWholeSystemTakesForce(t *testing.T) {
+	t.Setenv("HOME", t.TempDir())
+	for _, dir := range []string{"/", "//", "/usr/..", "/proc/self/root", home(), home() + "/."} {
+		var c target
+		c.Dir = dir
+		if err := c.permitted(t.Context(), &app{}, nil, cas.Digest{}, worktree.CheckoutOptions{}); err == nil {
+			t.Errorf("%s was permitted", dir)
+		}
+		c.Force = true
+		if err := c.permitted(t.Context(), &app{}, nil, cas.Digest{}, worktree.CheckoutOptions{}); err != nil {
+			t.Errorf("%s with --force: %v", dir, err)
+		}
 	}
 }

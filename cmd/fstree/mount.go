@@ -13,11 +13,17 @@ import (
 
 type mountCommand struct {
 	treeArg
-	Dir        string `arg:"" type:"path" help:"Existing directory to mount on."`
-	Foreground bool   `short:"f" help:"Stay in the foreground and log to stderr."`
-	AllowOther bool   `help:"Let other users see the mount."`
-	Log        string `type:"path" placeholder:"FILE" help:"Log file of the background process; default is log/ in the cache directory."`
-	Debug      bool   `hidden:"" help:"Log every FUSE request."`
+	Dir              string         `arg:"" type:"path" help:"Existing directory to mount on."`
+	Foreground       bool           `short:"f" help:"Stay in the foreground and log to stderr."`
+	Prefetch         mount.Prefetch `default:"trees" placeholder:"WHAT" help:"Read ahead in the background: none, trees (directories and sizes) or all (${default})."`
+	Mode             mount.Mode     `default:"auto" placeholder:"MODE" help:"Who reads local files: cached, passthrough (the kernel; for few large files, as root) or auto (${default})."`
+	Xattrs           bool           `help:"Show digests as the extended attribute user.fstree.digest."`
+	AllowOther       bool           `help:"Let other users see the mount."`
+	UID              *uint32        `name:"uid" placeholder:"N" help:"Owner of all files; default is you."`
+	GID              *uint32        `name:"gid" placeholder:"N" help:"Group of all files; default is yours."`
+	NoDirectoryCache bool           `help:"Keep the kernel from keeping listings, if it does that wrong (some of Linux 6.9 to 6.12)."`
+	Log              string         `type:"path" placeholder:"FILE" help:"Log file of the background process; default is log/ in the cache directory."`
+	Debug            bool           `hidden:"" help:"Log every FUSE request."`
 }
 
 // Run mounts the tree. It returns once the directory can be used, and leaves a
@@ -52,11 +58,17 @@ func (c *mountCommand) serve(ctx context.Context, a *app, log *slog.Logger, read
 			return err
 		}
 		server, err := mount.Mount(ctx, c.Dir, root, source, mount.Options{
-			FsName:     "fstree:" + c.Tree,
-			AllowOther: c.AllowOther,
-			Timeout:    a.Timeout,
-			Log:        log,
-			Debug:      c.Debug,
+			FsName:           "fstree:" + c.Tree,
+			AllowOther:       c.AllowOther,
+			UID:              c.UID,
+			GID:              c.GID,
+			Timeout:          a.Timeout,
+			Prefetch:         c.Prefetch,
+			Mode:             c.Mode,
+			Xattrs:           c.Xattrs,
+			NoDirectoryCache: c.NoDirectoryCache,
+			Log:              log,
+			Debug:            c.Debug,
 		})
 		if err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -40,13 +41,13 @@ func (c *serveCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer closeAll(httpListeners)
-	store, closeStore, err := c.open(a, log)
+	store, err := c.open(a, log)
 	if err != nil {
 		return err
 	}
-	defer closeStore()
+	defer store.Close()
 	fmt.Fprintf(a.stderr, "serving %s on %s\n", c.Path, addresses(grpcListeners, httpListeners))
-	return c.serve(ctx, server.New(store, server.Options{Log: log}), grpcListeners, httpListeners)
+	return c.serve(ctx, server.New(store, server.Options{Log: log, Usage: store.usage}), grpcListeners, httpListeners)
 }
 
 func (c *serveCommand) serve(ctx context.Context, s *server.Server, grpcListeners, httpListeners []net.Listener) error {
@@ -70,16 +71,41 @@ func (c *serveCommand) serve(ctx context.Context, s *server.Server, grpcListener
 	return nil // told to end, and it did
 }
 
+// offered is a store behind a server.
+type offered interface {
+	cas.Store
+	io.Closer
+	usage() server.Usage
+}
+
 // open returns the store behind the server.
-func (c *serveCommand) open(a *app, log *slog.Logger) (cas.Store, func() error, error) {
+func (c *serveCommand) open(a *app, log *slog.Logger) (offered, error) {
 	if c.Path == "memory" {
-		return &memory.Store{}, func() error { return nil }, nil
+		return &offeredMemory{}, nil
 	}
 	store, err := disk.Open(c.Path, a.diskOptions(log))
+	return offeredDisk{store}, err
+}
+
+type offeredMemory struct{ memory.Store }
+
+func (*offeredMemory) Close() error { return nil }
+
+func (m *offeredMemory) usage() server.Usage { return server.Usage{Objects: int64(m.Len())} }
+
+type offeredDisk struct{ *disk.Store }
+
+// usageTime bounds the question behind a scrape of the metrics.
+const usageTime = 5 * time.Second
+
+func (d offeredDisk) usage() server.Usage {
+	ctx, cancel := context.WithTimeout(context.Background(), usageTime)
+	defer cancel()
+	stats, err := d.Stats(ctx)
 	if err != nil {
-		return nil, nil, err
+		return server.Usage{}
 	}
-	return store, store.Close, nil
+	return server.Usage{Objects: stats.Objects, Bytes: stats.Bytes}
 }
 
 func (c *serveCommand) listen(addresses []string, port string) ([]net.Listener, error) {

@@ -11,7 +11,14 @@ import (
 
 // dirArg is the directory that a command works on.
 type dirArg struct {
-	Dir string `arg:"" optional:"" default:"." type:"path" help:"Directory; default is the current one."`
+	Dir string `arg:"" optional:"" type:"path" help:"Directory; default is the current one."`
+}
+
+func (c *dirArg) dir() string {
+	if c.Dir == "" {
+		return "."
+	}
+	return c.Dir
 }
 
 type writeTreeCommand struct{ dirArg }
@@ -28,15 +35,16 @@ func (c *writeTreeCommand) Run(ctx context.Context, a *app) error {
 }
 
 func (c *dirArg) write(ctx context.Context, a *app, cache *disk.Store) (worktree.Result, error) {
-	result, err := worktree.Write(ctx, c.Dir, cache, a.worktreeOptions())
+	result, err := worktree.Write(ctx, c.dir(), cache, a.worktreeOptions())
 	return result, c.locate(err)
 }
 
 // locate says which directory the paths in an error are relative to.
 func (c *dirArg) locate(err error) error {
+	var entry *worktree.EntryError
 	var entries *worktree.EntryErrors
-	if errors.As(err, &entries) {
-		return fmt.Errorf("in %s: %w", c.Dir, err)
+	if errors.As(err, &entries) || errors.As(err, &entry) {
+		return fmt.Errorf("in %s: %w", c.dir(), err)
 	}
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -23,7 +24,7 @@ import (
 // faulty is a far store that misbehaves on command:
 //
 //	get   good|fail|hang|slow DURATION|wrong|stream|lost
-//	sizes good|none|fail|hang|zero|more|less
+//	sizes good|none|fail|hang|slow DURATION|zero|more|less
 //
 // A word after "files" or "trees" narrows what get means: "get hang files".
 type faulty struct {
@@ -66,6 +67,9 @@ func (f *faulty) command(line string) error {
 		f.get = words[1]
 	case len(words) == 3 && words[0] == "get" && words[1] == "slow":
 		f.get = words[1]
+		f.delay, err = time.ParseDuration(words[2])
+	case len(words) == 3 && words[0] == "sizes" && words[1] == "slow":
+		f.sizes = words[1]
 		f.delay, err = time.ParseDuration(words[2])
 	case len(words) == 2 && words[0] == "sizes":
 		f.sizes = words[1]
@@ -130,7 +134,7 @@ func (f *faulty) Has(ctx context.Context, ds []cas.Digest) ([]bool, error) {
 func (f *faulty) Sizes(ctx context.Context, ds []cas.Digest) ([]int64, error) {
 	f.mu.Lock()
 	f.sizesAsked++
-	fault, changed := f.sizes, f.changed
+	fault, delay, changed := f.sizes, f.delay, f.changed
 	f.mu.Unlock()
 	sizes, err := f.objects.Sizes(ctx, ds)
 	if err != nil {
@@ -139,6 +143,8 @@ func (f *faulty) Sizes(ctx context.Context, ds []cas.Digest) ([]int64, error) {
 	switch fault {
 	case "fail":
 		return nil, fmt.Errorf("sizes: %w", errBroken)
+	case "slow":
+		time.Sleep(delay)
 	case "hang":
 		select {
 		case <-ctx.Done():
@@ -167,7 +173,7 @@ func (f *faulty) report(server *Server) report {
 	runtime.ReadMemStats(&m)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return report{Stats: server.Stats(), Gets: f.gets, SizesAsked: f.sizesAsked, HeapBytes: m.HeapAlloc}
+	return report{Stats: server.Stats(), Gets: maps.Clone(f.gets), SizesAsked: f.sizesAsked, HeapBytes: m.HeapAlloc}
 }
 
 // store keeps the directory dir as a tree.

@@ -1,7 +1,9 @@
 package mount
 
 import (
+	"bytes"
 	"os"
+	"os/exec"
 	"runtime"
 	"testing"
 	"time"
@@ -75,5 +77,17 @@ func TestLargeDirectoryIsListed(t *testing.T) {
 	}
 	if info, err := os.Stat(m.path("dir000000", "file-000000-099999")); err != nil || info.Size() != 12345 {
 		t.Errorf("%v, %v", info, err)
+	}
+}
+
+func TestHeapStaysSmall(t *testing.T) {
+	for _, p := range []Prefetch{PrefetchNothing, PrefetchTrees} {
+		m := prefetched(t, childOptions{Synthetic: [2]int{200, 1000}, Options: Options{Prefetch: p}})
+		if out, err := exec.CommandContext(t.Context(), "find", m.dir).Output(); err != nil || bytes.Count(out, []byte("\n")) != 200_201 {
+			t.Fatalf("%d entries, %v", bytes.Count(out, []byte("\n")), err)
+		}
+		if r := m.report(); r.Stats.Entries != 200_200 || r.HeapBytes > 2*treesWeight {
+			t.Errorf("%d entries, %d bytes of heap", r.Stats.Entries, r.HeapBytes)
+		}
 	}
 }

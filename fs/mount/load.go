@@ -13,18 +13,22 @@ import (
 const (
 	// treesWeight bounds the memory of the decoded trees that are kept, in
 	// bytes. Without them a request costs a read of the tree from the source.
-	treesWeight = 32 << 20
-	entryWeight = 96
+	treesWeight = 16 << 20
+	entryWeight = 112
 
 	// sizesAtOnce is how many neighbours in a directory are asked for their
 	// size together with the one that is needed.
 	sizesAtOnce = 4096
+
+	// maxSize is the largest size that is believed, so that sums don't
+	// overflow.
+	maxSize = 1 << 48
 )
 
 // tree returns the tree d.
 func (fs *fileSystem) tree(c caller, d cas.Digest) (*tree.Tree, error) {
 	it, err := fs.trees.take(d, c.wait, func() (*tree.Tree, int64, error) {
-		ctx, cancel := fs.within(fs.timeout)
+		ctx, cancel := fs.within(fs.opt.Timeout)
 		defer cancel()
 		return fs.readTree(ctx, d)
 	})
@@ -133,7 +137,7 @@ type sizesKey uint32
 func (fs *fileSystem) askSizes(wait func(<-chan struct{}) error, d dir, t *tree.Tree, id uint32) error {
 	first := id - (id-d.first)%sizesAtOnce
 	it, err := fs.sizes.take(sizesKey(first), wait, func() (struct{}, int64, error) {
-		ctx, cancel := fs.within(fs.timeout)
+		ctx, cancel := fs.within(fs.opt.Timeout)
 		defer cancel()
 		return struct{}{}, 1, fs.loadSizes(ctx, d, t, first)
 	})
@@ -167,7 +171,7 @@ func (fs *fileSystem) loadSizes(ctx context.Context, d dir, t *tree.Tree, first 
 	for i, size := range sizes {
 		// An empty file is known by its digest, so a claim of 0 is a lie, and
 		// one that reading would not disprove.
-		if size <= 0 {
+		if size <= 0 || size > maxSize {
 			sizes[i] = unknown
 		}
 	}

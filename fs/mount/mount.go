@@ -14,9 +14,7 @@ import (
 	"fmt"
 	"log"
 	"log/slog"
-	"os"
 	"runtime/debug"
-	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -25,59 +23,11 @@ import (
 	"github.com/fstree/fstree/cas/tree"
 )
 
-// DefaultTimeout bounds a fetch unless Options say otherwise.
-const DefaultTimeout = 30 * time.Second
-
-// Options of a mount. The zero value is good.
-type Options struct {
-	// FsName is what mount and df show as the source. Default: "fstree:" and
-	// the root digest.
-	FsName string
-	// AllowOther lets other users in. As an ordinary user that needs
-	// user_allow_other in /etc/fuse.conf.
-	AllowOther bool
-	// UID and GID own all files. Default: those of this process.
-	UID, GID *uint32
-	// Timeout bounds the fetch of a tree, of sizes, and of a file as far as
-	// its length does not explain that it takes longer. Default:
-	// DefaultTimeout.
-	Timeout time.Duration
-	// Prefetch says what is read before anybody asks for it, while nobody
-	// waits for something else.
-	Prefetch Prefetch
-	// Mode says who reads files once they are local.
-	Mode Mode
-	// StackDepth is 2 if the files of ModePassthrough lie on overlayfs. Then
-	// no overlayfs can be put on top of the mount. Default: 1.
-	StackDepth int
-	// Xattrs shows the digest of every file and directory as the extended
-	// attribute user.fstree.digest. It costs requests that a mount without it
-	// never sees.
-	Xattrs bool
-	// NoDirectoryCache keeps the kernel from keeping listings, for kernels
-	// that do it wrong.
-	NoDirectoryCache bool
-	// Log takes a line for every cause of failure, at a bounded rate. Default:
-	// nobody hears them.
-	Log *slog.Logger
-	// Debug logs every request.
-	Debug bool
-}
-
 // maxRead is the largest read, in bytes, that the kernel asks for at once.
 const maxRead = 1 << 20
 
 // maxBackground is how many reads ahead the kernel has under way at once.
 const maxBackground = 64
-
-// Server is a mount.
-type Server struct {
-	dir    string
-	fs     *fileSystem
-	end    context.CancelFunc
-	served chan struct{} // closed when the mount has ended
-	err    error         // set before
-}
 
 // Mount shows the tree root in src on the directory dir, until it is
 // unmounted. It is usable when Mount returns. src may be a cas.Sizer as well,
@@ -102,34 +52,21 @@ func Mount(ctx context.Context, dir string, root cas.Digest, src cas.Getter, opt
 
 func newFileSystem(root cas.Digest, src cas.Getter, opt Options) (*fileSystem, context.CancelFunc) {
 	lifetime, end := context.WithCancel(context.Background())
-	if opt.Timeout <= 0 {
-		opt.Timeout = DefaultTimeout
-	}
-	if opt.Log == nil {
-		opt.Log = slog.New(slog.DiscardHandler)
-	}
-	if opt.FsName == "" {
-		opt.FsName = "fstree:" + root.String()
-	}
-	fs := &fileSystem{
+	opt = opt.complete(root)
+	return &fileSystem{
 		readOnly: readOnly{fuse.NewDefaultRawFileSystem()},
-		source:   src, root: root, timeout: opt.Timeout, opt: opt,
-		uid: uint32(os.Geteuid()), gid: uint32(os.Getegid()),
+		source:   src,
+		root:     root,
+		opt:      opt,
 		lifetime: lifetime,
 		table:    newTable(),
 		trees:    newShelf[cas.Digest, *tree.Tree](treesWeight, nil),
 		sizes:    newShelf[sizesKey, struct{}](0, nil),
 		objects:  newShelf[cas.Digest](objectsWeight, func(o object) { o.Close() }),
+		sweeps:   newSweeps(),
 		opens:    opens{nodes: map[uint32]*openNode{}},
 		log:      &limitedLog{out: opt.Log},
-	}
-	if opt.UID != nil {
-		fs.uid = *opt.UID
-	}
-	if opt.GID != nil {
-		fs.gid = *opt.GID
-	}
-	return fs, end
+	}, end
 }
 
 func (s *Server) start(ctx context.Context) error {
@@ -140,22 +77,34 @@ func (s *Server) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	watched, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
-	if err == nil {
-		s.fs.ended = func() bool { return hungUp(watched) }
-		s.fs.kernel, err = fuse.NewServer(s.fs, fmt.Sprintf("/dev/fd/%d", fd), s.fs.kernelOptions())
-	}
+	watched, err := s.connect(fd)
 	if err != nil {
-		unix.Close(watched)
 		detach(ctx, s.dir, true)
 		return fmt.Errorf("mount %s: %w", s.dir, err)
 	}
 	s.fs.enablePassthrough()
+	raiseReadahead(s.dir)
 	if s.fs.opt.Prefetch > PrefetchNothing {
 		s.fs.running.Go(s.fs.prefetch)
 	}
 	go s.serve(watched)
 	return nil
+}
+
+// connect takes over the connection fd to the kernel, and returns a second
+// descriptor of it that tells when the kernel lets go.
+func (s *Server) connect(fd int) (watched int, err error) {
+	watched, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	s.fs.ended = func() bool { return hungUp(watched) }
+	s.fs.kernel, err = fuse.NewServer(s.fs, fmt.Sprintf("/dev/fd/%d", fd), s.fs.kernelOptions())
+	if err != nil {
+		unix.Close(watched)
+	}
+	return watched, err
 }
 
 // prepare reads the root, so that there is no mount without one.
@@ -199,19 +148,6 @@ func (fs *fileSystem) panicked(cause any) fuse.Status {
 	return fuse.EIO
 }
 
-// serve answers the kernel until the mount ends. watched is a second
-// descriptor of the connection.
-func (s *Server) serve(watched int) {
-	s.fs.kernel.Serve()
-	if !hungUp(watched) {
-		s.err = fmt.Errorf("%s: the connection to the kernel broke", s.dir)
-	}
-	s.end()
-	s.fs.close()
-	unix.Close(watched)
-	close(s.served)
-}
-
 // close waits until nothing of fs is running any more. lifetime must have
 // ended.
 func (fs *fileSystem) close() {
@@ -220,56 +156,4 @@ func (fs *fileSystem) close() {
 	fs.sizes.close()
 	fs.objects.close()
 	fs.opens.close()
-}
-
-// Dir returns the mountpoint, absolute and without links.
-func (s *Server) Dir() string { return s.dir }
-
-// Done is closed when the mount has ended and nothing of it is running.
-func (s *Server) Done() <-chan struct{} { return s.served }
-
-// Wait returns when the mount has ended. It is an error if nobody unmounted.
-func (s *Server) Wait() error {
-	<-s.served
-	return s.err
-}
-
-// Unmount ends the mount and waits for that, as long as ctx lasts. A mount in
-// use is ErrBusy.
-func (s *Server) Unmount(ctx context.Context) error {
-	if err := Unmount(ctx, s.dir, false); err != nil {
-		return err
-	}
-	select {
-	case <-s.served:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("unmount %s: %w", s.dir, context.Cause(ctx))
-	}
-}
-
-// Stats counts what a mount did so far.
-type Stats struct {
-	Entries     int   // names in the directories that were looked into
-	Directories int   // directories that were looked into
-	Requests    int64 // questions of the kernel, the rest came from its caches
-	Reads       int64 // questions for file content
-	ReadBytes   int64 // content handed to the kernel
-	Trees       int64 // trees read from the source
-	Objects     int64 // files opened in the source
-	Errors      int64 // questions answered with an error
-	Passed      int64 // openings of files that the kernel then read without us
-	Prefetching bool  // reading ahead is not over
-}
-
-// Stats returns the counts.
-func (s *Server) Stats() Stats {
-	fs := s.fs
-	nodes, dirs, _ := fs.table.totals()
-	return Stats{
-		Entries: nodes - 1, Directories: dirs,
-		Requests: fs.stats.requests.Load(), Reads: fs.stats.reads.Load(), ReadBytes: fs.stats.bytes.Load(),
-		Trees: fs.stats.trees.Load(), Objects: fs.stats.objects.Load(), Errors: fs.stats.errors.Load(),
-		Passed: fs.stats.passed.Load(), Prefetching: fs.stats.prefetching.Load(),
-	}
 }

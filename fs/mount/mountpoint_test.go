@@ -84,17 +84,24 @@ func TestMountpointInUseIsRefused(t *testing.T) {
 }
 
 func TestMountReplacesADeadMount(t *testing.T) {
-	source := write(t, map[string]string{"file": "x"})
-	dir := t.TempDir()
-	m := mountChild(t, childOptions{Source: source, Mountpoint: dir})
-	m.child.Process.Kill()
-	m.child.Wait()
-	if _, err := os.Stat(dir); !errors.Is(err, unix.ENOTCONN) {
-		t.Fatalf("stat of a dead mount: %v", err)
-	}
-	again := mountChild(t, childOptions{Source: source, Mountpoint: dir})
-	if err := compareTrees(source, again.dir); err != nil {
-		t.Error(err)
+	for _, looked := range []bool{false, true} {
+		source := write(t, map[string]string{"file": "x"})
+		dir := t.TempDir()
+		m := mountChild(t, childOptions{Source: source, Mountpoint: dir})
+		if looked { // then the kernel knows it all, and answers for the dead
+			if err := compareTrees(source, m.dir); err != nil {
+				t.Error(err)
+			}
+		}
+		m.child.Process.Kill()
+		m.child.Wait()
+		if err := unix.Statfs(dir, new(unix.Statfs_t)); err != unix.ENOTCONN {
+			t.Fatalf("statfs of a dead mount: %v", err)
+		}
+		again := mountChild(t, childOptions{Source: source, Mountpoint: dir})
+		if err := compareTrees(source, again.dir); err != nil {
+			t.Error(err)
+		}
 	}
 }
 
@@ -163,5 +170,14 @@ func TestMountpointWithOddName(t *testing.T) {
 	}
 	if err := Unmount(t.Context(), m.dir, false); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestRootRaisesReadahead(t *testing.T) {
+	m := mountChild(t, childOptions{Source: write(t, map[string]string{"file": "x"})})
+	e, _, _ := mountedOn(m.dir)
+	got, err := os.ReadFile("/sys/class/bdi/" + e.device + "/read_ahead_kb")
+	if err != nil || strings.TrimSpace(string(got)) != "1024" {
+		t.Errorf("%q KiB, %v", got, err)
 	}
 }

@@ -117,7 +117,7 @@ func (fs *fileSystem) localFile(c caller, id uint32, size int64) localFile {
 	if near, ok := fs.source.(nearer); ok {
 		get = near.Near
 	}
-	ctx, cancel := fs.within(fs.timeout)
+	ctx, cancel := fs.within(fs.opt.Timeout)
 	defer cancel()
 	o, err := get(ctx, e.Digest)
 	if err != nil {

@@ -44,31 +44,51 @@ func (p *Prefetch) UnmarshalText(text []byte) error {
 
 const (
 	// prefetchParallel is how many reads ahead are under way at once.
-	prefetchParallel = 16
+	prefetchParallel = 32
 	// prefetchEntries bounds the entries that are in the table without anybody
 	// having looked at them, and with them its memory.
 	prefetchEntries = 2 << 20
 	// prefetchFailures is how many reads ahead may fail before it is given up.
 	prefetchFailures = 8
 
-	// givingWay is how long a read ahead stands back for readers, at most.
-	givingWay     = 100 * time.Millisecond
-	givingWayPoll = 5 * time.Millisecond
+	// These bound how long a read ahead stands back for those who wait. What
+	// they wait for may well be a tree that comes next.
+	treeGivesWay = 10 * time.Millisecond
+	fileGivesWay = time.Second
 )
 
-// prefetcher reads ahead. Its waits end with the mount.
+// background is a caller of the mount's own, whose waits end with the mount.
+func (fs *fileSystem) background() caller {
+	return caller{interrupt: fs.lifetime.Done(), ended: func() bool { return true }}
+}
+
+// fetch has file id read by the source, to find it there, and keeps it open as
+// long as there is room.
+func (fs *fileSystem) fetch(c caller, id uint32, size int64) error {
+	e, err := fs.entry(c, id)
+	if err != nil {
+		return err
+	}
+	o, err := fs.object(c, e.Digest, size)
+	if err != nil {
+		return err
+	}
+	fs.objects.release(o)
+	return nil
+}
+
+// prefetcher reads ahead.
 type prefetcher struct {
 	*fileSystem
-	background caller
-	failures   atomic.Int32
+	caller   caller
+	failures atomic.Int32
 }
 
 // prefetch reads ahead what the options say.
 func (fs *fileSystem) prefetch() {
 	fs.stats.prefetching.Store(true)
 	defer fs.stats.prefetching.Store(false)
-	ended := func() bool { return true }
-	p := prefetcher{fileSystem: fs, background: caller{interrupt: fs.lifetime.Done(), ended: ended}}
+	p := prefetcher{fileSystem: fs, caller: fs.background()}
 	p.readTrees()
 	if fs.opt.Prefetch == PrefetchAll {
 		p.readFiles()
@@ -103,14 +123,14 @@ func (p *prefetcher) readTree(id uint32) (dirs []uint32) {
 	if !p.goesOn() {
 		return nil
 	}
-	p.giveWay()
-	d, t, err := p.directory(p.background, id)
+	p.giveWay(treeGivesWay)
+	d, t, err := p.directory(p.caller, id)
 	if err != nil {
 		p.failed(id, err)
 		return nil
 	}
 	for first := d.first; first < d.first+d.count; first += sizesAtOnce {
-		if err := p.askSizes(p.background.wait, d, t, first); err != nil {
+		if err := p.askSizes(p.caller.wait, d, t, first); err != nil {
 			p.failed(id, err)
 		}
 	}
@@ -126,7 +146,7 @@ func (p *prefetcher) readTree(id uint32) (dirs []uint32) {
 func (p *prefetcher) distinct(seen map[cas.Digest]struct{}, found [][]uint32) (level []uint32) {
 	for _, dirs := range found {
 		for _, id := range dirs {
-			e, err := p.entry(p.background, id)
+			e, err := p.entry(p.caller, id)
 			if _, known := seen[e.Digest]; err != nil || known {
 				continue
 			}
@@ -154,15 +174,8 @@ func (p *prefetcher) readFiles() {
 }
 
 func (p *prefetcher) readFile(id uint32, size int64) {
-	p.giveWay()
-	e, err := p.entry(p.background, id)
-	if err == nil {
-		var o *item[cas.Digest, object]
-		if o, err = p.object(p.background, e.Digest, size); err == nil {
-			p.objects.release(o)
-		}
-	}
-	if err != nil {
+	p.giveWay(fileGivesWay)
+	if err := p.fetch(p.caller, id, size); err != nil {
 		p.failed(id, err)
 	}
 }
@@ -175,9 +188,9 @@ func (p *prefetcher) failed(id uint32, err error) {
 	p.log.warn("read ahead failed", err, func() string { return p.path(id) })
 }
 
-// giveWay lets those go first who wait for something.
-func (p *prefetcher) giveWay() {
-	for deadline := time.Now().Add(givingWay); p.stats.waiting.Load() > 0 && time.Now().Before(deadline); {
-		time.Sleep(givingWayPoll)
+// giveWay lets those go first who wait for something, up to a limit.
+func (p *prefetcher) giveWay(limit time.Duration) {
+	for deadline := time.Now().Add(limit); p.stats.waiting.Load() > 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
 	}
 }

@@ -34,12 +34,9 @@ var modified = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 // RELEASE, FLUSH, ACCESS and the calls for extended attributes altogether.
 type fileSystem struct {
 	readOnly
-	source  cas.Getter
-	root    cas.Digest
-	timeout time.Duration
-	opt     Options
-	uid     uint32
-	gid     uint32
+	source cas.Getter
+	root   cas.Digest
+	opt    Options
 
 	lifetime context.Context
 	ended    func() bool // tells whether the kernel has let go of the mount
@@ -53,6 +50,7 @@ type fileSystem struct {
 	sizes   *shelf[sizesKey, struct{}]
 	objects *shelf[cas.Digest, object]
 	opens   opens
+	sweeps  *sweeps
 	log     *limitedLog
 	stats   counters
 }
@@ -148,7 +146,7 @@ func (fs *fileSystem) attributes(a *fuse.Attr, id uint32, n node) {
 	// For a directory, 1 says that the number of its subdirectories is not
 	// told: it is known only after looking into it, and must not change then.
 	a.Nlink = 1
-	a.Owner = fuse.Owner{Uid: fs.uid, Gid: fs.gid}
+	a.Owner = fuse.Owner{Uid: *fs.opt.UID, Gid: *fs.opt.GID}
 	a.SetTimes(&modified, &modified, &modified)
 }
 
@@ -165,20 +163,6 @@ func (fs *fileSystem) Readlink(cancel <-chan struct{}, h *fuse.InHeader) ([]byte
 		return nil, fuse.Status(syscall.ENAMETOOLONG)
 	}
 	return []byte(e.Target), fuse.OK
-}
-
-func (fs *fileSystem) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
-	id, n, status := fs.node(&in.InHeader)
-	if !status.Ok() || !n.isFile() {
-		return nil, or(status, fuse.EISDIR)
-	}
-	got, err := fs.readAt(fs.caller(cancel, &in.InHeader), id, buf, int64(in.Offset))
-	if err != nil {
-		return nil, fs.fail("read", id, err)
-	}
-	fs.stats.reads.Add(1)
-	fs.stats.bytes.Add(int64(got))
-	return fuse.ReadResultData(buf[:got]), fuse.OK
 }
 
 // StatFs tells what is known without asking anybody. Something of a file

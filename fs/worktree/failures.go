@@ -14,11 +14,10 @@ type EntryError struct {
 }
 
 func (e *EntryError) Error() string {
-	path := e.Path
-	if path == "" {
-		path = "."
+	if e.Path == "" {
+		return e.Err.Error()
 	}
-	return fmt.Sprintf("%s: %v", path, e.Err)
+	return fmt.Sprintf("%s: %v", e.Path, e.Err)
 }
 
 // Unwrap returns the cause.

@@ -51,6 +51,9 @@ func expectUnavailable(t *testing.T, s *grpc.Store, address string, limit time.D
 			!strings.Contains(err.Error(), "jolt://"+address) {
 			t.Errorf("%s: %v", name, err)
 		}
+		if strings.Count(err.Error(), "jolt://") > 1 {
+			t.Errorf("%s: the server is named twice: %v", name, err)
+		}
 		if strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: more than one line: %q", name, err)
 		}

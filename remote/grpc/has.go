@@ -91,11 +91,11 @@ func (s *Store) findSome(ctx context.Context, roots []cas.Digest, m *missing, re
 		}
 		trees, err := m.news(response.MissingTrees)
 		if err != nil {
-			return fmt.Errorf("%s: %w", s.url, err)
+			return s.named(err)
 		}
 		files, err := m.news(response.MissingObjects)
 		if err != nil {
-			return fmt.Errorf("%s: %w", s.url, err)
+			return s.named(err)
 		}
 		if len(trees)+len(files) == 0 {
 			continue

@@ -13,16 +13,21 @@ import (
 	pb "github.com/fstree/fstree/proto"
 )
 
-// fail is the error of a call about d, the zero Digest for a call about many.
+// reason is the error of a call about d, the zero Digest for a call about many.
 // A context that has ended is the cause of whatever the call says.
-func (s *Store) fail(ctx context.Context, d cas.Digest, err error) error {
+func reason(ctx context.Context, d cas.Digest, err error) error {
 	if ctx.Err() != nil {
-		err = context.Cause(ctx)
-	} else {
-		err = translate(d, err)
+		return context.Cause(ctx)
 	}
-	return fmt.Errorf("%s: %w", s.url, err)
+	return translate(d, err)
 }
+
+// fail is reason, and names the server.
+func (s *Store) fail(ctx context.Context, d cas.Digest, err error) error {
+	return s.named(reason(ctx, d, err))
+}
+
+func (s *Store) named(err error) error { return fmt.Errorf("%s: %w", s.url, err) }
 
 // translate is the one place where a status becomes an error of package cas.
 func translate(d cas.Digest, err error) error {
@@ -33,14 +38,16 @@ func translate(d cas.Digest, err error) error {
 	switch {
 	case isNotFound(st) && !d.IsZero():
 		return &cas.NotFoundError{Digest: d}
-	case isMismatch(st):
+	case info(st).GetReason() == pb.ReasonMismatch:
 		return &cas.MismatchError{Want: d, Got: received(st)}
+	case info(st).GetReason() == pb.ReasonReadOnly:
+		return fmt.Errorf("%w: the server takes no objects", cas.ErrReadOnly)
 	}
 	switch st.Code() {
 	case codes.Unavailable, codes.DeadlineExceeded:
 		return fmt.Errorf("%w: %s", cas.ErrUnavailable, plain(st.Message()))
-	case codes.PermissionDenied:
-		return fmt.Errorf("%w: %s", cas.ErrReadOnly, st.Message())
+	case codes.Unauthenticated:
+		return fmt.Errorf("the server wants to know who asks: %s", st.Message())
 	case codes.Unimplemented:
 		return fmt.Errorf("this is no fstree server: %s", st.Message())
 	}
@@ -53,8 +60,6 @@ func isNotFound(st *status.Status) bool {
 	return st.Code() == codes.NotFound ||
 		st.Code() == codes.Internal && strings.Contains(strings.ToLower(st.Message()), "not found")
 }
-
-func isMismatch(st *status.Status) bool { return info(st).GetReason() == pb.ReasonMismatch }
 
 func received(st *status.Status) cas.Digest {
 	d, _ := cas.ParseDigest(info(st).GetMetadata()[pb.MetadataGot])

@@ -4,20 +4,22 @@
 package grpc
 
 import (
+	"context"
+	"crypto/tls"
 	"fmt"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 
 	pb "github.com/fstree/fstree/proto"
+	"github.com/fstree/fstree/remote/internal/bulk"
 )
 
 const (
-	// A window must hold what is on its way: 1 Gbit/s for 100 ms is 12.5 MB.
-	window  = 16 << 20
 	bufSize = 256 << 10
 
 	// Old servers take messages of up to 4 MiB.
@@ -28,6 +30,8 @@ const (
 type Options struct {
 	Timeout  time.Duration // bound on the silence of the server
 	Parallel int           // bound on the calls in flight for one question
+	TLS      *tls.Config   // nil for a connection without TLS
+	Token    string        // sent with every call if not empty; needs TLS
 }
 
 // Store is a server of fstree.CacheService. It is a cas.Store, and knows how
@@ -37,18 +41,20 @@ type Store struct {
 	opt    Options
 	conn   *grpc.ClientConn
 	client pb.CacheServiceClient
+
+	store     pb.StoreServiceClient
+	extension extension
 }
 
 // Open returns the store at address, a HOST:PORT. It does not connect: the
 // first call does. Errors name the server as url.
 func Open(url, address string, opt Options) (*Store, error) {
-	conn, err := grpc.NewClient("dns:///"+address,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithInitialWindowSize(window),
-		grpc.WithInitialConnWindowSize(window),
+	conn, err := grpc.NewClient("dns:///"+address, append(security(opt),
+		grpc.WithInitialWindowSize(bulk.Window),
+		grpc.WithInitialConnWindowSize(bulk.Window),
 		grpc.WithReadBufferSize(bufSize),
 		grpc.WithWriteBufferSize(bufSize),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.ForceCodecV2(bulk.Codec)),
 		grpc.WithDisableServiceConfig(),
 		// A server that is back is found soon.
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -57,12 +63,32 @@ func Open(url, address string, opt Options) (*Store, error) {
 		}),
 		// A path that is dead without a word is given up for a new one.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: opt.Timeout, Timeout: opt.Timeout}),
-	)
+	)...)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", url, err)
 	}
-	return &Store{url: url, opt: opt, conn: conn, client: pb.NewCacheServiceClient(conn)}, nil
+	return &Store{url: url, opt: opt, conn: conn, client: pb.NewCacheServiceClient(conn), store: pb.NewStoreServiceClient(conn)}, nil
 }
+
+func security(opt Options) []grpc.DialOption {
+	if opt.TLS == nil {
+		return []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
+	}
+	options := []grpc.DialOption{grpc.WithTransportCredentials(credentials.NewTLS(opt.TLS))}
+	if opt.Token != "" {
+		options = append(options, grpc.WithPerRPCCredentials(token(opt.Token)))
+	}
+	return options
+}
+
+// token goes with every call.
+type token string
+
+func (t token) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + string(t)}, nil
+}
+
+func (t token) RequireTransportSecurity() bool { return true }
 
 // Close ends all calls and the connection.
 func (s *Store) Close() error { return s.conn.Close() }

@@ -5,29 +5,25 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
+	"slices"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/fstree/fstree/cas"
 	pb "github.com/fstree/fstree/proto"
+	"github.com/fstree/fstree/remote/internal/bulk"
 	"github.com/fstree/fstree/remote/internal/wire"
 )
-
-// pieceSize is how much of an object one message of WriteObject carries.
-const pieceSize = 256 << 10
-
-var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 
 // writeStream declares WriteObject as a stream in both directions, which is the
 // same on the wire: jolt-cache ends a successful call without its one response,
 // and gRPC takes that for an error only where one response is declared.
 var writeStream = grpc.StreamDesc{StreamName: "WriteObject", ClientStreams: true, ServerStreams: true}
 
-// Put stores the bytes of r as d. Bytes that are not d are found here, before
-// the last of them is sent: old servers would keep them.
+// Put stores the bytes of r as d.
 func (s *Store) Put(ctx context.Context, d cas.Digest, r io.Reader) error {
 	ctx, dog := wire.Watch(ctx, s.opt.Timeout)
 	defer dog.Stop()
@@ -35,8 +31,8 @@ func (s *Store) Put(ctx context.Context, d cas.Digest, r io.Reader) error {
 	if err != nil {
 		return s.fail(ctx, d, err)
 	}
-	w := writer{stream: stream, dog: dog, message: pb.WriteObjectRequest{Digest: d.String()}}
-	err = w.send(d, r)
+	w := writer{stream: stream, dog: dog}
+	err = w.send(d, s.verified(d, r))
 	var source *sourceError
 	switch {
 	case errors.As(err, &source):
@@ -47,35 +43,49 @@ func (s *Store) Put(ctx context.Context, d cas.Digest, r io.Reader) error {
 	return s.fail(ctx, d, err)
 }
 
+// verified returns r, which ends in an error if it is not d: old servers would
+// keep it. Those with the extension look themselves.
+func (s *Store) verified(d cas.Digest, r io.Reader) io.ReadCloser {
+	body := io.NopCloser(r)
+	if s.extension.present.Load() {
+		return body
+	}
+	return cas.Verify(d, body, -1)
+}
+
 // sourceError is a failure to read what is to be sent.
 type sourceError struct{ err error }
 
 func (e *sourceError) Error() string { return e.err.Error() }
 
 type writer struct {
-	stream  grpc.ClientStream
-	dog     *wire.Watchdog
-	message pb.WriteObjectRequest
+	stream grpc.ClientStream
+	dog    *wire.Watchdog
 }
 
-// send streams r and waits for the verdict. It sends at least one message.
-func (w *writer) send(d cas.Digest, r io.Reader) error {
-	buf := pieces.Get().(*[pieceSize]byte)
-	defer pieces.Put(buf)
-	body := cas.Verify(d, io.NopCloser(r), -1)
+// send streams body and waits for the verdict. It sends at least one message.
+func (w *writer) send(d cas.Digest, body io.ReadCloser) error {
+	fields, err := proto.Marshal(&pb.WriteObjectRequest{Digest: d.String()})
+	if err != nil {
+		return err
+	}
 	defer body.Close()
 	for first := true; ; first = false {
+		data := bulk.NewBuffer()
 		w.dog.Sleep()
-		n, err := wire.Fill(body, buf[:])
+		n, err := wire.Fill(body, data.Space())
 		w.dog.Wake()
+		data.Extend(n)
 		if err != nil && err != io.EOF {
+			data.Free()
 			return &sourceError{err}
 		}
-		if n > 0 || first {
-			w.message.Data = buf[:n]
-			if err := w.stream.SendMsg(&w.message); err != nil {
-				return w.earlyEnd(err)
-			}
+		if n == 0 && !first {
+			data.Free()
+			return w.finish()
+		}
+		if err := w.stream.SendMsg(&bulk.Out{Fields: slices.Clone(fields), DataField: 2, Data: data}); err != nil {
+			return w.earlyEnd(err)
 		}
 		if err == io.EOF {
 			return w.finish()

@@ -428,3 +428,58 @@ func TestSpoolLeavesNoFile(t *testing.T) {
 		t.Errorf("without a place for the spool: %v", err)
 	}
 }
+
+func TestSecretsDoNotFollowARedirectElsewhere(t *testing.T) {
+	var mu sync.Mutex
+	leaked := map[string]bool{}
+	elsewhere := func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if r.Header.Get("Authorization") != "" {
+			leaked[r.Method+" from "+r.Header.Get("Referer")] = true
+		}
+		w.WriteHeader(http.StatusTeapot)
+	}
+	other := serve(t, elsewhere)
+	redirect := func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer token" {
+			t.Errorf("Authorization is %q", r.Header.Get("Authorization"))
+		}
+		http.Redirect(w, r, other+r.URL.Path, http.StatusTemporaryRedirect)
+	}
+	// Another port is another server, and so is the same one without TLS.
+	plain := serve(t, redirect)
+	encrypted := httptest.NewTLSServer(http.HandlerFunc(redirect))
+	t.Cleanup(encrypted.Close)
+	roots := encrypted.Client().Transport.(*http.Transport).TLSClientConfig
+	for _, base := range []string{plain, encrypted.URL} {
+		s := openWith(t, base, fstreehttp.Options{Timeout: 5 * time.Second, Parallel: 4, Token: "token", TLS: roots})
+		for name, call := range calls(s) {
+			if err := call(t.Context()); err == nil || !strings.Contains(err.Error(), "418") {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+	if len(leaked) != 0 {
+		t.Errorf("leaked by %v", leaked)
+	}
+}
+
+func TestStoreOverHTTP2(t *testing.T) {
+	var protocols sync.Map
+	castest.Run(t, func(t *testing.T) cas.Store {
+		f := &fileServer{files: map[string][]byte{}}
+		server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			protocols.Store(r.Proto, true)
+			f.ServeHTTP(w, r)
+		}))
+		server.EnableHTTP2 = true
+		server.StartTLS()
+		t.Cleanup(server.Close)
+		roots := server.Client().Transport.(*http.Transport).TLSClientConfig
+		return openWith(t, server.URL, fstreehttp.Options{Timeout: 10 * time.Second, Parallel: 16, TLS: roots})
+	})
+	if _, ok := protocols.Load("HTTP/2.0"); !ok {
+		t.Error("HTTP/2 was not used")
+	}
+}

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"sync"
+	"sync/atomic"
 
 	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/remote/internal/wire"
@@ -34,6 +36,10 @@ func (s *Store) Put(ctx context.Context, d cas.Digest, r io.Reader) error {
 	return nil
 }
 
+// maxAttempts bounds how often an upload is sent because connections turn out
+// to be dead.
+const maxAttempts = 5
+
 // upload is one Put.
 type upload struct {
 	store  *Store
@@ -52,10 +58,7 @@ func (u *upload) run(ctx context.Context) error {
 	// It is idempotent: net/http may send it again over a fresh connection.
 	request.Header["Idempotency-Key"] = []string{}
 	for range maxRedirects {
-		if err := u.fill(request, dog); err != nil {
-			return err
-		}
-		response, err := u.store.do(request)
+		response, err := u.send(request, dog)
 		if err != nil {
 			return err
 		}
@@ -69,8 +72,26 @@ func (u *upload) run(ctx context.Context) error {
 		}
 		request = request.Clone(ctx)
 		request.URL, request.Host = location, location.Host
+		keepSecret(request, u.store.base)
 	}
 	return fmt.Errorf("more than %d redirects", maxRedirects)
+}
+
+// send sends r with the source as its body. What fails on a connection that was
+// used before is sent again: the server may have closed it for being idle, and
+// net/http notices that too late to help once it has begun to send a body.
+func (u *upload) send(r *http.Request, dog *wire.Watchdog) (*http.Response, error) {
+	for attempt := 1; ; attempt++ {
+		if err := u.fill(r, dog); err != nil {
+			return nil, err
+		}
+		var reused atomic.Bool
+		trace := &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) { reused.Store(info.Reused) }}
+		response, err := u.store.do(r.WithContext(httptrace.WithClientTrace(r.Context(), trace)))
+		if err == nil || !reused.Load() || attempt == maxAttempts || r.Context().Err() != nil || u.end() != nil {
+			return response, err
+		}
+	}
 }
 
 func (u *upload) verdict(response *http.Response) error {

@@ -5,6 +5,7 @@ package http
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +23,8 @@ import (
 type Options struct {
 	Timeout  time.Duration // bound on the silence of the server
 	Parallel int           // bound on the requests in flight for one question
+	TLS      *tls.Config   // for https; nil trusts what the system trusts
+	Token    string        // sent to the server of the base URL if not empty
 }
 
 const (
@@ -39,8 +42,9 @@ const (
 // Store is an HTTP server with objects below a base URL. It is a cas.Store and
 // a cas.Sizer.
 type Store struct {
-	base   *url.URL // without a trailing slash
-	url    string   // for errors, without a password
+	base   *url.URL // without a trailing slash, user and password
+	user   *url.Userinfo
+	url    string // for errors, without a password
 	opt    Options
 	client *http.Client
 }
@@ -51,6 +55,7 @@ func Open(base *url.URL, opt Options) *Store {
 	transport := &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		DialContext:            (&net.Dialer{Timeout: opt.Timeout}).DialContext,
+		TLSClientConfig:        opt.TLS,
 		TLSHandshakeTimeout:    opt.Timeout,
 		ForceAttemptHTTP2:      true,
 		MaxIdleConnsPerHost:    max(idleConns, opt.Parallel),
@@ -62,10 +67,11 @@ func Open(base *url.URL, opt Options) *Store {
 	}
 	trimmed := *base
 	trimmed.Path = strings.TrimRight(base.Path, "/")
-	trimmed.RawPath, trimmed.RawQuery, trimmed.Fragment = "", "", ""
+	trimmed.RawPath, trimmed.RawQuery, trimmed.Fragment, trimmed.User = "", "", "", nil
 	return &Store{
 		base:   &trimmed,
-		url:    trimmed.Redacted(),
+		user:   base.User,
+		url:    base.Redacted(),
 		opt:    opt,
 		client: &http.Client{Transport: transport, CheckRedirect: checkRedirect},
 	}
@@ -74,6 +80,7 @@ func Open(base *url.URL, opt Options) *Store {
 // checkRedirect leaves the redirects of uploads to put: net/http would turn
 // some of them into a GET.
 func checkRedirect(r *http.Request, via []*http.Request) error {
+	keepSecret(r, via[0].URL)
 	if via[0].Method == http.MethodPut {
 		return http.ErrUseLastResponse
 	}
@@ -81,6 +88,14 @@ func checkRedirect(r *http.Request, via []*http.Request) error {
 		return fmt.Errorf("more than %d redirects", maxRedirects)
 	}
 	return nil
+}
+
+// keepSecret takes out of a redirected request what tells the server at origin
+// who we are, if it would go to another server or without TLS.
+func keepSecret(r *http.Request, origin *url.URL) {
+	if r.URL.Host != origin.Host || r.URL.Scheme != origin.Scheme {
+		r.Header.Del("Authorization")
+	}
 }
 
 // Close ends idle connections.
@@ -94,6 +109,12 @@ func (s *Store) request(ctx context.Context, method string, d cas.Digest) *http.
 	u.Path += "/" + wire.ObjectPath(d)
 	r := (&http.Request{Method: method, URL: &u, Host: u.Host, Header: http.Header{}}).WithContext(ctx)
 	r.Header.Set("Accept-Encoding", "identity")
+	if s.opt.Token != "" {
+		r.Header.Set("Authorization", "Bearer "+s.opt.Token)
+	} else if s.user != nil {
+		password, _ := s.user.Password()
+		r.SetBasicAuth(s.user.Username(), password)
+	}
 	return r
 }
 
@@ -131,7 +152,7 @@ func statusError(method string, d cas.Digest, response *http.Response) error {
 	case refusesUploads(code) && method == http.MethodPut:
 		return fmt.Errorf("%w: the server answers %s to PUT", cas.ErrReadOnly, response.Status)
 	case code == http.StatusUnauthorized:
-		return fmt.Errorf("%s of object %s: %s: the server wants a user and a password, as in https://USER:PASSWORD@HOST/", method, d, response.Status)
+		return fmt.Errorf("%s of object %s: %s: the server wants to know who asks: a token, or https://USER:PASSWORD@HOST/", method, d, response.Status)
 	case isTransient(code):
 		return fmt.Errorf("%w: the server answers %s to %s of object %s", cas.ErrUnavailable, response.Status, method, d)
 	}

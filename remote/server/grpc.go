@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 	"io"
 	"slices"
 	"sync"
@@ -11,10 +10,13 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/tree"
 	pb "github.com/fstree/fstree/proto"
+	"github.com/fstree/fstree/remote/internal/bulk"
+	"github.com/fstree/fstree/remote/internal/wire"
 )
 
 const (
@@ -27,8 +29,6 @@ const (
 
 // stillWalking is how often a silent walk says that it goes on.
 const stillWalking = 5 * time.Second
-
-var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 
 // cacheService is the service that all clients know.
 type cacheService struct {
@@ -154,15 +154,8 @@ func (c *cacheService) ReadObject(r *pb.ReadObjectRequest, stream grpc.ServerStr
 	if err := grpc.SetSendCompressor(stream.Context(), "identity"); err != nil {
 		return toStatus(err)
 	}
-	buf := pieces.Get().(*[pieceSize]byte)
-	defer pieces.Put(buf)
 	for {
-		n, err := o.Read(buf[:])
-		if n > 0 {
-			if err := stream.Send(&pb.ReadObjectResponse{Data: buf[:n]}); err != nil {
-				return err
-			}
-		}
+		err := sendPiece(stream, o)
 		if err == io.EOF {
 			return nil
 		}
@@ -172,12 +165,17 @@ func (c *cacheService) ReadObject(r *pb.ReadObjectRequest, stream grpc.ServerStr
 	}
 }
 
-// damaged says that an object which is here is broken, which is not the fault
-// of whoever asks for it.
-func damaged(err error) error {
-	var mismatch *cas.MismatchError
-	if errors.As(err, &mismatch) {
-		return status.Error(codes.DataLoss, err.Error())
+// sendPiece returns io.EOF at the end of o.
+func sendPiece(stream grpc.ServerStream, o cas.Object) error {
+	data := bulk.NewBuffer()
+	n, err := wire.Fill(o, data.Space()[:pieceSize])
+	data.Extend(n)
+	if n == 0 {
+		data.Free()
+		return err
+	}
+	if err := stream.SendMsg(&bulk.Out{DataField: 1, Data: data}); err != nil {
+		return err
 	}
 	return err
 }
@@ -185,21 +183,20 @@ func damaged(err error) error {
 // open is Get, counted.
 func (s *Server) open(ctx context.Context, d cas.Digest) (cas.Object, error) {
 	o, err := s.store.Get(ctx, d)
-	if err == nil || errors.Is(err, cas.ErrNotFound) {
-		s.metrics.count(err == nil)
-	}
+	s.metrics.noteRead(err)
 	return o, err
 }
 
 func (c *cacheService) WriteObject(stream grpc.ClientStreamingServer[pb.WriteObjectRequest, pb.WriteObjectResponse]) error {
-	first, err := stream.Recv()
-	if err == io.EOF {
+	u := &upload{stream: stream, data: bulk.In{DataField: 2}}
+	defer u.data.Free()
+	if u.receive(); u.err == io.EOF {
 		return status.Error(codes.InvalidArgument, "an upload without a message")
 	}
-	if err != nil {
-		return err
+	if u.err != nil {
+		return u.err
 	}
-	d, err := cas.ParseDigest(first.GetDigest())
+	d, err := cas.ParseDigest(u.digest)
 	if err != nil {
 		return toStatus(err)
 	}
@@ -210,11 +207,10 @@ func (c *cacheService) WriteObject(stream grpc.ClientStreamingServer[pb.WriteObj
 	if present[0] {
 		return alreadyExists(d)
 	}
-	r := &upload{stream: stream, digest: first.GetDigest(), data: first.GetData()}
-	if err := c.server.store.Put(stream.Context(), d, r); err != nil {
+	if err := c.server.store.Put(stream.Context(), d, u); err != nil {
 		return toStatus(err)
 	}
-	if r.err != io.EOF { // somebody else was quicker
+	if u.err != io.EOF { // somebody else was quicker
 		return alreadyExists(d)
 	}
 	return stream.SendAndClose(&pb.WriteObjectResponse{})
@@ -226,33 +222,35 @@ func alreadyExists(d cas.Digest) error {
 
 // upload reads the bytes of one WriteObject.
 type upload struct {
-	stream grpc.ClientStreamingServer[pb.WriteObjectRequest, pb.WriteObjectResponse]
-	digest string
-	data   []byte
+	stream grpc.ServerStream
+	digest string // as the first message says
+	data   bulk.In
 	err    error
 }
 
 func (u *upload) Read(p []byte) (int, error) {
-	for len(u.data) == 0 && u.err == nil {
+	for u.data.Remaining() == 0 && u.err == nil {
 		u.receive()
 	}
-	if len(u.data) == 0 {
+	if u.data.Remaining() == 0 {
 		return 0, u.err
 	}
-	n := copy(p, u.data)
-	u.data = u.data[n:]
-	return n, nil
+	return u.data.Read(p)
 }
 
 func (u *upload) receive() {
-	message, err := u.stream.Recv()
-	if err != nil {
-		u.err = err
+	if u.err = u.stream.RecvMsg(&u.data); u.err != nil {
 		return
 	}
-	if message.GetDigest() != u.digest && message.GetDigest() != "" {
-		u.err = status.Errorf(codes.InvalidArgument, "an upload of %s continues as %s", u.digest, message.GetDigest())
+	var fields pb.WriteObjectRequest
+	if u.err = proto.Unmarshal(u.data.Fields, &fields); u.err != nil {
 		return
 	}
-	u.data = message.GetData()
+	if u.digest == "" {
+		u.digest = fields.Digest
+	}
+	if fields.Digest != u.digest && fields.Digest != "" {
+		u.err = status.Errorf(codes.InvalidArgument, "an upload of %s continues as %s", u.digest, fields.Digest)
+		u.data.Free()
+	}
 }

@@ -105,7 +105,7 @@ func (h *handler) get(w http.ResponseWriter, r *http.Request, d cas.Digest) {
 	}
 	defer o.Close()
 	describe(w, d)
-	patient := &patientWriter{ResponseWriter: w, control: http.NewResponseController(w)}
+	patient := &patientWriter{h.patience(w), w}
 	if random, ok := o.(cas.RandomObject); ok && o.Size() >= 0 {
 		http.ServeContent(patient, r, "", time.Time{}, io.NewSectionReader(random, 0, o.Size()))
 		return
@@ -149,7 +149,7 @@ func (h *handler) head(w http.ResponseWriter, r *http.Request, d cas.Digest) {
 }
 
 func (h *handler) put(w http.ResponseWriter, r *http.Request, d cas.Digest) {
-	body := &patientReader{r: r.Body, control: http.NewResponseController(w)}
+	body := &patientReader{h.patience(w), r.Body}
 	err := h.server.store.Put(r.Context(), d, body)
 	if err == nil {
 		// An object that was here already leaves the body unread, and a client
@@ -169,7 +169,7 @@ func (h *handler) presence(w http.ResponseWriter, r *http.Request) {
 		Blobs []cas.Digest `json:"blobs"`
 	}
 	body := http.MaxBytesReader(w, r.Body, maxQuestion)
-	if err := json.NewDecoder(&patientReader{r: body, control: http.NewResponseController(w)}).Decode(&question); err != nil {
+	if err := json.NewDecoder(&patientReader{h.patience(w), body}).Decode(&question); err != nil {
 		code := http.StatusBadRequest
 		var tooLarge *http.MaxBytesError
 		if errors.As(err, &tooLarge) {

@@ -2,18 +2,22 @@ package server_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/castest"
 	"github.com/fstree/fstree/cas/memory"
 	"github.com/fstree/fstree/remote/internal/wire"
+	"github.com/fstree/fstree/remote/server"
 )
 
 // ask sends one request and returns the response with its body read.
@@ -155,4 +159,65 @@ func TestMetricsCountReads(t *testing.T) {
 			t.Errorf("no line %q in\n%s", line, body)
 		}
 	}
+}
+
+// standStill sends a request, reads nothing, and returns how long the server
+// puts up with that.
+func standStill(t *testing.T, store cas.Store, request string) time.Duration {
+	t.Helper()
+	s := server.New(store, server.Options{Timeout: 200 * time.Millisecond})
+	address := listen(t, s.HTTP().Serve)
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	conn.(*net.TCPConn).SetReadBuffer(4 << 10)
+	begin := time.Now()
+	io.WriteString(conn, request)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	time.Sleep(100 * time.Millisecond)
+	if err := s.Shutdown(ctx); err != nil {
+		t.Errorf("still there after %s: %v", time.Since(begin), err)
+	}
+	return time.Since(begin)
+}
+
+func TestUploadThatStandsStillIsCut(t *testing.T) {
+	store := &memory.Store{}
+	d := cas.Sum([]byte("never arrives"))
+	took := standStill(t, store, "PUT /objects/"+d.String()+" HTTP/1.1\r\nHost: x\r\nContent-Length: 13\r\n\r\nnever")
+	if took > 5*time.Second || store.Len() != 0 {
+		t.Errorf("%s, %d objects", took, store.Len())
+	}
+}
+
+func TestDownloadThatNobodyTakesIsCut(t *testing.T) {
+	store := &memory.Store{}
+	d, _, _ := store.Add(t.Context(), bytes.NewReader(make([]byte, 64<<20)))
+	if took := standStill(t, store, "GET /objects/"+d.String()+" HTTP/1.1\r\nHost: x\r\n\r\n"); took > 5*time.Second {
+		t.Errorf("%s", took)
+	}
+}
+
+func TestUploadThatKeepsComingIsPatientlyReceived(t *testing.T) {
+	store := &memory.Store{}
+	s := server.New(store, server.Options{Timeout: 500 * time.Millisecond})
+	url := "http://" + listen(t, s.HTTP().Serve)
+	data := []byte("drop by drop")
+	r, w := io.Pipe()
+	go func() {
+		for i := range data {
+			w.Write(data[i : i+1])
+			time.Sleep(100 * time.Millisecond)
+		}
+		w.Close()
+	}()
+	request, _ := http.NewRequestWithContext(t.Context(), "PUT", url+"/objects/"+cas.Sum(data).String(), r)
+	response, err := http.DefaultClient.Do(request)
+	if err != nil || response.StatusCode != 201 || store.Len() != 1 {
+		t.Fatalf("%v, %v", response, err)
+	}
+	response.Body.Close()
 }

@@ -1,9 +1,12 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"sync/atomic"
+
+	"github.com/fstree/fstree/cas"
 )
 
 // metrics counts. The names are those of jolt-cache, so that dashboards go on
@@ -14,11 +17,12 @@ type metrics struct {
 	usage  func() Usage
 }
 
-// count notes an attempt to read an object.
-func (m *metrics) count(found bool) {
-	if found {
+// noteRead counts an attempt to read an object, which ended in err.
+func (m *metrics) noteRead(err error) {
+	switch {
+	case err == nil:
 		m.hits.Add(1)
-	} else {
+	case errors.Is(err, cas.ErrNotFound):
 		m.misses.Add(1)
 	}
 }

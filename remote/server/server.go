@@ -1,5 +1,6 @@
-// Package server offers a store to others: as fstree.CacheService over gRPC,
-// and as objects under paths over HTTP. Writes are verified before they are
+// Package server offers a store to others: over gRPC, as fstree.CacheService
+// to all clients and as fstree.store.v1.StoreService to ours, and as objects
+// under paths over HTTP. Writes are verified before they are
 // seen by anybody; what a client sends is bounded in size, number and silence.
 package server
 
@@ -19,11 +20,10 @@ import (
 
 	"github.com/fstree/fstree/cas"
 	pb "github.com/fstree/fstree/proto"
+	"github.com/fstree/fstree/remote/internal/bulk"
 )
 
 const (
-	// See remote/grpc: 1 Gbit/s for 100 ms.
-	window  = 16 << 20
 	bufSize = 256 << 10
 
 	maxMessage     = 4 << 20
@@ -32,10 +32,6 @@ const (
 
 	headerTimeout = 10 * time.Second
 	idleTimeout   = 2 * time.Minute
-
-	// silence is how long one HTTP request may stand still, and how long a
-	// connection may be dead without a word.
-	silence = time.Minute
 )
 
 // Options of a Server. The zero value is sensible.
@@ -43,6 +39,9 @@ type Options struct {
 	// Parallel bounds the objects read at a time for one question about a
 	// closure. 16 if zero.
 	Parallel int
+	// Timeout bounds how long a transfer over HTTP may stand still, and how
+	// long a connection may be dead without a word. A minute if zero.
+	Timeout time.Duration
 	// Usage tells what the store holds, for /metrics. Nil leaves those lines
 	// out.
 	Usage func() Usage
@@ -73,13 +72,17 @@ func New(store cas.Store, opt Options) *Server {
 	if opt.Parallel <= 0 {
 		opt.Parallel = 16
 	}
+	if opt.Timeout <= 0 {
+		opt.Timeout = time.Minute
+	}
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{store: store, opt: opt, health: health.NewServer()}
 	s.metrics.usage = opt.Usage
-	s.grpc = newGRPC()
+	s.grpc = newGRPC(opt)
 	pb.RegisterCacheServiceServer(s.grpc, &cacheService{server: s})
+	pb.RegisterStoreServiceServer(s.grpc, &storeService{server: s})
 	healthpb.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc)
 	s.http = &http.Server{
@@ -92,17 +95,18 @@ func New(store cas.Store, opt Options) *Server {
 	return s
 }
 
-func newGRPC() *grpc.Server {
+func newGRPC(opt Options) *grpc.Server {
 	return grpc.NewServer(
-		grpc.InitialWindowSize(window),
-		grpc.InitialConnWindowSize(window),
+		grpc.ForceServerCodecV2(bulk.Codec),
+		grpc.InitialWindowSize(bulk.Window),
+		grpc.InitialConnWindowSize(bulk.Window),
 		grpc.ReadBufferSize(bufSize),
 		grpc.WriteBufferSize(bufSize),
 		grpc.MaxRecvMsgSize(maxMessage),
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
 		grpc.ConnectionTimeout(headerTimeout),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: silence, Timeout: silence / 2}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: opt.Timeout, Timeout: opt.Timeout / 2}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	)
 }

@@ -14,7 +14,7 @@ import (
 
 // start serves store on loopback for the duration of the test and returns the
 // URLs of both protocols.
-func start(t *testing.T, store cas.Store) (grpcURL, httpURL string) {
+func start(t testing.TB, store cas.Store) (grpcURL, httpURL string) {
 	t.Helper()
 	s := server.New(store, server.Options{Usage: func() server.Usage {
 		return server.Usage{Objects: 7, Bytes: 8, Evictions: 9}
@@ -22,7 +22,7 @@ func start(t *testing.T, store cas.Store) (grpcURL, httpURL string) {
 	return "jolt://" + listen(t, s.GRPC().Serve), "http://" + listen(t, s.HTTP().Serve)
 }
 
-func listen(t *testing.T, serve func(net.Listener) error) (address string) {
+func listen(t testing.TB, serve func(net.Listener) error) (address string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -40,7 +40,7 @@ func listen(t *testing.T, serve func(net.Listener) error) (address string) {
 	return l.Addr().String()
 }
 
-func open(t *testing.T, url string) remote.Store {
+func open(t testing.TB, url string) remote.Store {
 	t.Helper()
 	s, err := remote.Open(url, remote.Options{Timeout: 10 * time.Second})
 	if err != nil {

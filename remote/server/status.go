@@ -57,15 +57,48 @@ func toStatus(err error) error {
 		return err
 	}
 	st := status.New(classify(err).grpc, err.Error())
-	var mismatch *cas.MismatchError
-	if errors.As(err, &mismatch) {
-		info := &errdetails.ErrorInfo{Domain: pb.ErrorDomain, Reason: pb.ReasonMismatch}
-		if !mismatch.Got.IsZero() {
-			info.Metadata = map[string]string{pb.MetadataGot: mismatch.Got.String()}
-		}
+	if info := infoOf(err); info != nil {
 		if detailed, err := st.WithDetails(info); err == nil {
 			st = detailed
 		}
 	}
 	return st.Err()
+}
+
+// infoOf says what the code of err leaves open, nil for nothing.
+func infoOf(err error) *errdetails.ErrorInfo {
+	info := &errdetails.ErrorInfo{Domain: pb.ErrorDomain}
+	var mismatch *cas.MismatchError
+	switch {
+	case errors.As(err, &mismatch):
+		info.Reason = pb.ReasonMismatch
+		if got := gotOf(err); !got.IsZero() {
+			info.Metadata = map[string]string{pb.MetadataGot: got.String()}
+		}
+	case errors.Is(err, cas.ErrReadOnly):
+		info.Reason = pb.ReasonReadOnly
+	default:
+		return nil
+	}
+	return info
+}
+
+// gotOf returns what came in place of the object that was announced, the zero
+// Digest if that is unknown or err is of another kind.
+func gotOf(err error) cas.Digest {
+	var mismatch *cas.MismatchError
+	if errors.As(err, &mismatch) {
+		return mismatch.Got
+	}
+	return cas.Digest{}
+}
+
+// damaged says that an object which is here is broken, which is not the fault
+// of whoever asks for it.
+func damaged(err error) error {
+	var mismatch *cas.MismatchError
+	if errors.As(err, &mismatch) {
+		return status.Error(codes.DataLoss, err.Error())
+	}
+	return err
 }

@@ -23,51 +23,60 @@ type ClosureFinder interface {
 // Push makes far hold the closure of root, all of which from holds.
 func Push(ctx context.Context, from cas.Getter, far cas.Store, root cas.Digest, opt Options) error {
 	opt.fill()
-	p := pusher{from: from, far: far, opt: opt, trees: map[cas.Digest][]cas.Digest{}, files: map[cas.Digest]struct{}{}}
-	find := p.findByAsking
-	if finder, ok := far.(ClosureFinder); ok {
-		find = func(ctx context.Context, root cas.Digest) error { return p.findByClosure(ctx, finder, root) }
-	}
-	if err := find(ctx, root); err != nil {
+	p := pusher{from: from, far: far, opt: opt, closure: closure{}, trees: map[cas.Digest]struct{}{}, files: map[cas.Digest]struct{}{}}
+	p.finder, _ = far.(ClosureFinder)
+	if err := p.find(ctx, root); err != nil {
 		return err
 	}
 	return p.send(ctx)
 }
 
 type pusher struct {
-	from cas.Getter
-	far  cas.Store
-	opt  Options
+	from   cas.Getter
+	far    cas.Store
+	finder ClosureFinder // nil if far can only be asked for single objects
+	opt    Options
 
-	trees map[cas.Digest][]cas.Digest // missing trees, each with the trees that it names
-	files map[cas.Digest]struct{}     // missing files
+	closure closure
+	trees   map[cas.Digest]struct{} // missing ones
+	files   map[cas.Digest]struct{} // missing ones
 }
 
-// findByClosure asks for the root, then for the trees below those that were
-// missing, and so on: a question for each level that differs.
-func (p *pusher) findByClosure(ctx context.Context, finder ClosureFinder, root cas.Digest) error {
-	unknown := map[cas.Digest]struct{}{} // files below missing trees
-	frontier := []cas.Digest{root}
-	for len(frontier) > 0 {
-		missing, err := p.askClosure(ctx, finder, frontier)
+// find learns what far lacks. The number of questions does not depend on the
+// depth of the tree: for the whole closure; then, where that is incomplete, for
+// all trees below the gap; then for the closures of those that are there and
+// for the files of those that are not.
+func (p *pusher) find(ctx context.Context, root cas.Digest) error {
+	gaps := []cas.Digest{root}
+	if p.finder != nil {
+		var err error
+		if gaps, err = p.findGaps(ctx, gaps); err != nil {
+			return err
+		}
+	}
+	for len(gaps) > 0 {
+		below, err := p.closure.read(ctx, p.from, gaps, p.opt.Parallel)
 		if err != nil {
 			return err
 		}
-		frontier, err = p.expand(ctx, missing, unknown)
+		gaps, err = p.askBelow(ctx, below)
 		if err != nil {
 			return err
 		}
 	}
-	return p.askFiles(ctx, unknown)
+	return nil
 }
 
-func (p *pusher) askClosure(ctx context.Context, finder ClosureFinder, frontier []cas.Digest) (missing []cas.Digest, err error) {
-	err = finder.FindMissing(ctx, frontier, func(trees, files []cas.Digest) error {
+// findGaps asks far for the closures of roots. It returns the missing trees
+// that were not known to be missing.
+func (p *pusher) findGaps(ctx context.Context, roots []cas.Digest) (gaps []cas.Digest, err error) {
+	if len(roots) == 0 {
+		return nil, nil
+	}
+	err = p.finder.FindMissing(ctx, roots, func(trees, files []cas.Digest) error {
 		for _, d := range trees {
-			if _, known := p.trees[d]; !known {
-				p.trees[d] = nil
-				p.opt.Observer.Missing(d, true)
-				missing = append(missing, d)
+			if p.addTree(d) {
+				gaps = append(gaps, d)
 			}
 		}
 		for _, d := range files {
@@ -75,69 +84,51 @@ func (p *pusher) askClosure(ctx context.Context, finder ClosureFinder, frontier 
 		}
 		return nil
 	})
-	return missing, err
+	return gaps, err
 }
 
-// expand reads missing trees where they are, notes the files in them, and
-// returns the trees in them that nobody has asked for yet.
-func (p *pusher) expand(ctx context.Context, missing []cas.Digest, unknown map[cas.Digest]struct{}) (frontier []cas.Digest, err error) {
-	asked := map[cas.Digest]struct{}{}
+// askBelow asks about trees that were read here, and about what is in those
+// that far lacks. It returns trees that turn out to be missing below trees that
+// are there.
+func (p *pusher) askBelow(ctx context.Context, trees []cas.Digest) (gaps []cas.Digest, err error) {
+	missing, err := lacking(ctx, p.far, trees)
+	if err != nil {
+		return nil, err
+	}
 	for _, d := range missing {
-		t, err := tree.Read(ctx, p.from, d)
-		if err != nil {
-			return nil, err
-		}
-		for e := range t.All() {
-			switch e.Type {
-			case tree.File:
-				unknown[e.Digest] = struct{}{}
-			case tree.Dir:
-				p.trees[d] = append(p.trees[d], e.Digest)
-				_, known := p.trees[e.Digest]
-				if _, twice := asked[e.Digest]; !known && !twice {
-					asked[e.Digest] = struct{}{}
-					frontier = append(frontier, e.Digest)
-				}
+		p.addTree(d)
+	}
+	if p.finder == nil {
+		return nil, p.askFiles(ctx, trees) // a tree that is there may be incomplete
+	}
+	if err := p.askFiles(ctx, missing); err != nil {
+		return nil, err
+	}
+	return p.findGaps(ctx, p.presentChildren(missing))
+}
+
+// presentChildren returns the trees that far holds right below trees that it
+// lacks.
+func (p *pusher) presentChildren(missing []cas.Digest) []cas.Digest {
+	present := map[cas.Digest]struct{}{}
+	for _, d := range missing {
+		for _, child := range p.closure[d].trees {
+			if _, lacks := p.trees[child]; !lacks {
+				present[child] = struct{}{}
 			}
 		}
 	}
-	return frontier, nil
+	return slices.Collect(maps.Keys(present))
 }
 
-// findByAsking walks the whole closure here and asks for every object in it.
-func (p *pusher) findByAsking(ctx context.Context, root cas.Digest) error {
-	trees := map[cas.Digest][]cas.Digest{}
+// askFiles asks about the files in these trees.
+func (p *pusher) askFiles(ctx context.Context, trees []cas.Digest) error {
 	files := map[cas.Digest]struct{}{}
-	err := tree.Walk(ctx, p.from, []cas.Digest{root}, p.opt.Parallel, func(d cas.Digest, t *tree.Tree, err error) error {
-		if err != nil {
-			return err
+	for _, d := range trees {
+		for _, file := range p.closure[d].files {
+			files[file] = struct{}{}
 		}
-		trees[d] = nil
-		for e := range t.All() {
-			switch e.Type {
-			case tree.File:
-				files[e.Digest] = struct{}{}
-			case tree.Dir:
-				trees[d] = append(trees[d], e.Digest)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
 	}
-	missing, err := lacking(ctx, p.far, slices.Collect(maps.Keys(trees)))
-	if err != nil {
-		return err
-	}
-	for _, d := range missing {
-		p.trees[d] = trees[d]
-		p.opt.Observer.Missing(d, true)
-	}
-	return p.askFiles(ctx, files)
-}
-
-func (p *pusher) askFiles(ctx context.Context, files map[cas.Digest]struct{}) error {
 	missing, err := lacking(ctx, p.far, slices.Collect(maps.Keys(files)))
 	for _, d := range missing {
 		p.addFile(d)
@@ -145,54 +136,87 @@ func (p *pusher) askFiles(ctx context.Context, files map[cas.Digest]struct{}) er
 	return err
 }
 
+// addTree tells whether d was not known to be missing.
+func (p *pusher) addTree(d cas.Digest) bool {
+	if _, known := p.trees[d]; known {
+		return false
+	}
+	p.trees[d] = struct{}{}
+	p.opt.Observer.Missing(d, true)
+	return true
+}
+
 func (p *pusher) addFile(d cas.Digest) {
-	if _, twice := p.files[d]; !twice {
+	if _, known := p.files[d]; !known {
 		p.files[d] = struct{}{}
 		p.opt.Observer.Missing(d, false)
 	}
 }
 
-// lacking returns those of ds that store does not hold.
-func lacking(ctx context.Context, store cas.Haser, ds []cas.Digest) ([]cas.Digest, error) {
-	var missing []cas.Digest
-	for batch := range slices.Chunk(ds, hasBatch) {
-		present, err := store.Has(ctx, batch)
-		if err != nil {
-			return nil, err
-		}
-		for i, d := range batch {
-			if !present[i] {
-				missing = append(missing, d)
-			}
-		}
-	}
-	return missing, nil
-}
-
-// send moves the files, then the trees, those that name no missing tree first.
+// send moves the files, then the trees, each behind all that it names.
 func (p *pusher) send(ctx context.Context) error {
-	if err := p.sendAll(ctx, slices.Collect(maps.Keys(p.files)), false); err != nil {
-		return err
-	}
-	for _, trees := range byHeight(p.trees) {
-		if err := p.sendAll(ctx, trees, true); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (p *pusher) sendAll(ctx context.Context, ds []cas.Digest, areTrees bool) error {
+	files := slices.Collect(maps.Keys(p.files))
 	group, sending := errgroup.WithContext(ctx)
-	group.SetLimit(p.opt.Parallel)
-	for _, d := range ds {
+	group.SetLimit(streams)
+	for batch := range slices.Chunk(files, batchSize) {
 		if sending.Err() != nil {
 			break
 		}
-		group.Go(func() error { return move(sending, p.from, p.far, d, areTrees, p.opt.Observer) })
+		group.Go(func() error { return p.sendBatch(sending, batch, false) })
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
+	return p.sendTrees(ctx)
+}
+
+// sendTrees keeps the order within one batch if far takes batches, whose
+// objects are stored one after the other, and else by waiting.
+func (p *pusher) sendTrees(ctx context.Context) error {
+	layers := p.closure.byHeight(p.trees)
+	if _, batches := p.far.(cas.BatchPutter); batches {
+		layers = [][]cas.Digest{slices.Concat(layers...)}
+	}
+	for _, layer := range layers {
+		if err := p.sendBatch(ctx, layer, true); err != nil {
+			return err
+		}
+	}
 	return context.Cause(ctx)
+}
+
+func (p *pusher) sendBatch(ctx context.Context, ds []cas.Digest, areTrees bool) error {
+	if len(ds) == 0 {
+		return nil
+	}
+	var absent error
+	err := cas.PutMany(ctx, p.far, opening(ctx, p.from, ds, &absent), p.opt.perStream(), func(d cas.Digest, err error) error {
+		if err == nil {
+			p.opt.Observer.Moved(d, areTrees)
+		}
+		return err
+	})
+	if absent != nil {
+		return absent
+	}
+	return err
+}
+
+// opening iterates over the objects ds of from. It ends early at one that can't
+// be opened, and sets *failure.
+func opening(ctx context.Context, from cas.Getter, ds []cas.Digest, failure *error) cas.Objects {
+	return func(yield func(cas.Digest, cas.Object) bool) {
+		for _, d := range ds {
+			o, err := from.Get(ctx, d)
+			if err != nil {
+				*failure = err
+				return
+			}
+			more := yield(d, o)
+			o.Close()
+			if !more {
+				return
+			}
+		}
+	}
 }

@@ -9,8 +9,6 @@
 package transfer
 
 import (
-	"context"
-
 	"github.com/fstree/fstree/cas"
 )
 
@@ -27,9 +25,8 @@ type Options struct {
 type Observer interface {
 	// Missing reports an object that the receiver lacks.
 	Missing(d cas.Digest, isTree bool)
-	// Moved reports an object that the receiver now holds, and its length in
-	// bytes if known, else -1.
-	Moved(d cas.Digest, isTree bool, size int64)
+	// Moved reports an object that the receiver now holds.
+	Moved(d cas.Digest, isTree bool)
 }
 
 func (o *Options) fill() {
@@ -39,24 +36,20 @@ func (o *Options) fill() {
 	}
 }
 
+// perStream is one stream's share of what is under way at once.
+func (o *Options) perStream() int { return max(o.Parallel/streams, 1) }
+
 type silent struct{}
 
-func (silent) Missing(cas.Digest, bool)      {}
-func (silent) Moved(cas.Digest, bool, int64) {}
+func (silent) Missing(cas.Digest, bool) {}
+func (silent) Moved(cas.Digest, bool)   {}
 
-// hasBatch bounds a question about presence.
-const hasBatch = 1000
-
-// move copies one object.
-func move(ctx context.Context, from cas.Getter, to cas.Putter, d cas.Digest, isTree bool, observer Observer) error {
-	o, err := from.Get(ctx, d)
-	if err != nil {
-		return err
-	}
-	defer o.Close()
-	if err := to.Put(ctx, d, o); err != nil {
-		return err
-	}
-	observer.Moved(d, isTree, o.Size())
-	return nil
-}
+const (
+	// hasBatch bounds a question about presence.
+	hasBatch = 1000
+	// batchSize is the number of objects that one call moves.
+	batchSize = 512
+	// streams is how many such calls are under way at once. One works while
+	// another waits for its acknowledgements.
+	streams = 4
+)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/fstree/fstree/cas"
@@ -100,7 +101,7 @@ func (r *record) Missing(d cas.Digest, _ bool) {
 	r.missing[d]++
 }
 
-func (r *record) Moved(d cas.Digest, _ bool, _ int64) {
+func (r *record) Moved(d cas.Digest, _ bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.moved[d]++
@@ -202,6 +203,54 @@ func TestPullMovesWhatIsMissing(t *testing.T) {
 	again.expect(t, 1)
 	if near.Len() != far.Len() {
 		t.Errorf("near holds %d objects, want %d", near.Len(), far.Len())
+	}
+}
+
+// bulk sends closures, and counts what is asked for one by one.
+type bulk struct {
+	*memory.Store
+	gets atomic.Int64
+}
+
+func (b *bulk) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
+	b.gets.Add(1)
+	return b.Store.Get(ctx, d)
+}
+
+func (b *bulk) GetClosure(ctx context.Context, roots, have []cas.Digest, visit tree.VisitTree) error {
+	return tree.Walk(ctx, b.Store, roots, 1, func(d cas.Digest, t *tree.Tree, err error) error {
+		if err != nil {
+			return visit(d, nil, nil, err)
+		}
+		return visit(d, t.Encode(), make([]int64, t.Len()), nil)
+	})
+}
+
+func TestPullReadsTreesInBulk(t *testing.T) {
+	store, root := sample(t)
+	far, near, r := &bulk{Store: store}, &memory.Store{}, newRecord()
+	if err := transfer.Pull(t.Context(), far, near, root, transfer.Options{Parallel: 8, Observer: r}); err != nil {
+		t.Fatal(err)
+	}
+	r.expect(t, store.Len())
+	files := map[cas.Digest]struct{}{}
+	if err := tree.Walk(t.Context(), store, []cas.Digest{root}, 1, func(_ cas.Digest, made *tree.Tree, err error) error {
+		for e := range made.All() {
+			if e.Type == tree.File {
+				files[e.Digest] = struct{}{}
+			}
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if n := far.gets.Load(); n != int64(len(files)) {
+		t.Errorf("%d objects were asked for one by one, want the %d files", n, len(files))
+	}
+	store.Remove(cas.Sum([]byte("same")))
+	err := transfer.Pull(t.Context(), far, &memory.Store{}, root, transfer.Options{Parallel: 8})
+	if !errors.Is(err, cas.ErrNotFound) {
+		t.Errorf("incomplete far store: %v", err)
 	}
 }
 

@@ -1,4 +1,4 @@
-// Package wire holds what both ends and both protocols of a remote share.
+// Package wire holds what both ends of all protocols share.
 package wire
 
 import (

@@ -1,0 +1,210 @@
+package disk
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+
+	"github.com/fstree/fstree/cas"
+	"github.com/fstree/fstree/cas/castest"
+)
+
+// What is measured: the store of the owner, of a client beside it, and plain
+// files that are hashed, written under another name and renamed, all in the
+// same file system, by as many goroutines as GOMAXPROCS times 8.
+var contenders = []struct {
+	name string
+	open func(b *testing.B) contender
+}{
+	{"owner", func(b *testing.B) contender { return storeContender{openOwner(b, b.TempDir())} }},
+	{"client", func(b *testing.B) contender {
+		dir := b.TempDir()
+		openOwner(b, dir)
+		return storeContender{openClient(b, dir)}
+	}},
+	{"files", func(b *testing.B) contender { return &plainFiles{dir: b.TempDir()} }},
+}
+
+type contender interface {
+	put(r io.Reader) (cas.Digest, error)
+	get(d cas.Digest) error
+	has(d cas.Digest) (bool, error)
+}
+
+type storeContender struct{ s *Store }
+
+func (c storeContender) put(r io.Reader) (cas.Digest, error) {
+	d, _, err := c.s.Add(context.Background(), r)
+	return d, err
+}
+
+func (c storeContender) get(d cas.Digest) error {
+	o, err := c.s.Get(context.Background(), d)
+	if err != nil {
+		return err
+	}
+	defer o.Close()
+	_, err = io.Copy(io.Discard, o)
+	return err
+}
+
+func (c storeContender) has(d cas.Digest) (bool, error) {
+	present, err := c.s.Has(context.Background(), []cas.Digest{d})
+	return err == nil && present[0], err
+}
+
+// plainFiles keeps each object in a file, and reads without verifying.
+type plainFiles struct {
+	dir  string
+	next atomic.Int64
+}
+
+func (p *plainFiles) path(d cas.Digest) string {
+	return filepath.Join(p.dir, d.Hex()[:2], d.Hex()[2:])
+}
+
+func (p *plainFiles) put(r io.Reader) (cas.Digest, error) {
+	temp := filepath.Join(p.dir, fmt.Sprintf("new-%d", p.next.Add(1)))
+	f, err := os.Create(temp)
+	if err != nil {
+		return cas.Digest{}, err
+	}
+	hasher := cas.NewHasher(cas.BLAKE3)
+	defer hasher.Release()
+	buf := heads.Get().(*head)
+	defer heads.Put(buf)
+	if _, err := io.CopyBuffer(struct{ io.Writer }{io.MultiWriter(f, hasher)}, r, buf[:]); err != nil {
+		return cas.Digest{}, err
+	}
+	if err := f.Close(); err != nil {
+		return cas.Digest{}, err
+	}
+	d := hasher.Digest()
+	os.Mkdir(filepath.Dir(p.path(d)), 0o700)
+	return d, os.Rename(temp, p.path(d))
+}
+
+func (p *plainFiles) get(d cas.Digest) error {
+	f, err := os.Open(p.path(d))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = io.Copy(io.Discard, f)
+	return err
+}
+
+func (p *plainFiles) has(d cas.Digest) (bool, error) {
+	_, err := os.Stat(p.path(d))
+	return err == nil, err
+}
+
+// stream is an object of n bytes that no other stream shares.
+type stream struct {
+	block []byte
+	left  int
+	id    uint64
+}
+
+func (s *stream) Read(p []byte) (int, error) {
+	if s.left == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p[:min(len(p), s.left)], s.block)
+	if n >= 8 {
+		binary.LittleEndian.PutUint64(p, s.id)
+	}
+	s.left -= n
+	return n, nil
+}
+
+func benchmark(b *testing.B, run func(b *testing.B, c contender, size int)) {
+	for _, size := range []int{1 << 10, 16 << 10, 1 << 20, 64 << 20} {
+		for _, c := range contenders {
+			b.Run(fmt.Sprintf("%dKiB/%s", size>>10, c.name), func(b *testing.B) {
+				b.SetParallelism(8)
+				run(b, c.open(b), size)
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "objects/s")
+				b.ReportMetric(float64(b.N)*float64(size)/1e6/b.Elapsed().Seconds(), "MB/s")
+			})
+		}
+	}
+}
+
+func BenchmarkPut(b *testing.B) {
+	benchmark(b, func(b *testing.B, c contender, size int) {
+		block := castest.Bytes(1<<20, 1)
+		var id atomic.Uint64
+		b.ResetTimer()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if _, err := c.put(&stream{block, size, id.Add(1)}); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	})
+}
+
+// stored puts some objects and returns their digests.
+func stored(b *testing.B, c contender, size int) []cas.Digest {
+	ds := make([]cas.Digest, max(1, min(5000, 256<<20/size)))
+	block := castest.Bytes(1<<20, 1)
+	for i := range ds {
+		var err error
+		if ds[i], err = c.put(&stream{block, size, uint64(i)}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return ds
+}
+
+func BenchmarkGet(b *testing.B) {
+	benchmark(b, func(b *testing.B, c contender, size int) {
+		ds := stored(b, c, size)
+		var next atomic.Uint64
+		b.ResetTimer()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if err := c.get(ds[next.Add(1)%uint64(len(ds))]); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	})
+}
+
+func BenchmarkHas(b *testing.B) {
+	benchmark(b, func(b *testing.B, c contender, size int) {
+		ds := stored(b, c, size)
+		var next atomic.Uint64
+		b.ResetTimer()
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if present, err := c.has(ds[next.Add(1)%uint64(len(ds))]); err != nil || !present {
+					b.Error(present, err)
+				}
+			}
+		})
+	})
+}
+
+// BenchmarkHash is what BenchmarkPut of large objects compares with.
+func BenchmarkHash(b *testing.B) {
+	data := bytes.Clone(castest.Bytes(1<<20, 1))
+	b.SetBytes(64 << 20)
+	for b.Loop() {
+		hasher := cas.NewHasher(cas.BLAKE3)
+		for range 64 {
+			hasher.Write(data)
+		}
+		hasher.Digest()
+		hasher.Release()
+	}
+}

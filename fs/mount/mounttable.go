@@ -1,0 +1,85 @@
+package mount
+
+import (
+	"bufio"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+)
+
+// mountEntry is a line of the mount table.
+type mountEntry struct {
+	dir    string
+	fsType string
+	source string
+	device string // major:minor
+}
+
+// mounts returns the mount table of this process. Looking there touches no
+// file system, so a hanging one can't make it hang.
+func mounts() ([]mountEntry, error) {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return parseMounts(f)
+}
+
+func parseMounts(r io.Reader) ([]mountEntry, error) {
+	var entries []mountEntry
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		// ID PARENT MAJOR:MINOR ROOT DIR OPTIONS [FIELDS] - TYPE SOURCE OPTIONS
+		head, tail, found := strings.Cut(lines.Text(), " - ")
+		before, after := strings.Fields(head), strings.Fields(tail)
+		if !found || len(before) < 6 || len(after) < 2 {
+			continue
+		}
+		entries = append(entries, mountEntry{
+			dir: unescape(before[4]), device: before[2], fsType: after[0], source: unescape(after[1]),
+		})
+	}
+	return entries, lines.Err()
+}
+
+// unescape undoes the octal escapes of the mount table, such as \040.
+func unescape(s string) string {
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+4 <= len(s) {
+			if c, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(c))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// mountedOn returns the topmost mount on dir, which resolve has returned.
+func mountedOn(dir string) (mountEntry, bool, error) {
+	entries, err := mounts()
+	if err != nil {
+		return mountEntry{}, false, err
+	}
+	for i := len(entries) - 1; i >= 0; i-- {
+		if entries[i].dir == dir {
+			return entries[i], true, nil
+		}
+	}
+	return mountEntry{}, false, nil
+}
+
+// raiseReadahead lets the kernel read ahead as much as one read may bring. Its
+// own limit for FUSE is an eighth of that. Only root may; nothing depends on it.
+func raiseReadahead(dir string) {
+	if m, mounted, err := mountedOn(dir); err == nil && mounted {
+		path := "/sys/class/bdi/" + m.device + "/read_ahead_kb"
+		_ = os.WriteFile(path, []byte(strconv.Itoa(maxRead>>10)), 0)
+	}
+}
