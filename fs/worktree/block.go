@@ -248,5 +248,5 @@ func (b block) describes(items []item) bool {
 			return false
 		}
 	}
-	return !repeats(items)
+	return !repeats(items, len(items))
 }

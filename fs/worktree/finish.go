@@ -41,6 +41,7 @@ func (c *checkout) finish(p *place) error {
 		it := &p.parent.items[p.slot]
 		it.section, it.stat = p.section, p.now
 	}
+	giveItems(p.items)
 	p.items = nil
 	return nil
 }

@@ -52,11 +52,11 @@ func TestNameThatIsListedTwiceIsNoticed(t *testing.T) {
 		for i := range items {
 			items[i].place = n - 1 - i
 		}
-		if repeats(items) {
+		if repeats(items, n) {
 			t.Errorf("%d different names repeat", n)
 		}
 		items = append(items[:n-1], item{place: n - 1})
-		if n > 1 && !repeats(items) {
+		if n > 1 && !repeats(items, n) {
 			t.Errorf("a repetition among %d names is missed", n)
 		}
 	}

@@ -70,16 +70,20 @@ func (w *writer) unchanged(d *dirNode) bool {
 	return d.known != nil && w.usable(d.known.digest()) && d.known.describes(d.items)
 }
 
-// repeats tells whether a name was listed twice, as can happen while entries
-// come and go. Items of equal name that the index knows have the same place.
-func repeats(items []item) bool {
+// repeats tells whether a name that the index knows among n was listed twice, as
+// can happen while entries come and go. Equal names have the same place.
+func repeats(items []item, n int) bool {
 	var few [4]uint64
 	seen := few[:]
-	if len(items) > 64*len(few) {
-		seen = make([]uint64, len(items)/64+1)
+	if n > 64*len(few) {
+		seen = make([]uint64, n/64+1)
 	}
 	for i := range items {
-		word, bit := items[i].place/64, uint64(1)<<(items[i].place%64)
+		place := items[i].place
+		if place < 0 {
+			continue
+		}
+		word, bit := place/64, uint64(1)<<(place%64)
 		if seen[word]&bit != 0 {
 			return true
 		}

@@ -14,6 +14,7 @@ func (c *checkout) survey(p *place) (found []item, own bool, err error) {
 	if p.fresh {
 		return nil, false, nil
 	}
+	found = takeItems()
 	var failed error
 	err = list(p.fd, func(name cname, kind uint8) {
 		if c.own.has(p.path, name.bytes()) {
@@ -74,16 +75,17 @@ func (c *checkout) asKnown(p *place, found []item) bool {
 	if p.known == nil || p.known.digest() != p.want {
 		return false
 	}
-	known := make([]item, 0, p.known.len())
+	known := 0
 	for i := range found {
-		if found[i].place >= 0 {
-			if found[i].changed {
-				return false
-			}
-			known = append(known, item{place: found[i].place})
+		if found[i].place < 0 {
+			continue
 		}
+		if found[i].changed {
+			return false
+		}
+		known++
 	}
-	return len(known) == p.known.len() && !repeats(known)
+	return known == p.known.len() && !repeats(found, known)
 }
 
 // dropUnknown removes what the index does not know, and returns the rest.
