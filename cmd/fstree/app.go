@@ -94,11 +94,17 @@ func (a *app) withRemote(do func(far remote.Store) error) error {
 func (a *app) withReach(do func(reach *cached.Store) error) error {
 	return a.withCache(func(cache *disk.Store) error {
 		return a.withRemote(func(far remote.Store) error {
-			reach := cached.New(cache, far)
+			reach := a.reach(cache, far)
 			defer reach.Close()
 			return do(reach)
 		})
 	})
+}
+
+func (a *app) reach(cache *disk.Store, far remote.Store) *cached.Store {
+	reach := cached.New(cache, far)
+	reach.Silence = a.Timeout
+	return reach
 }
 
 func (a *app) threads() int {

@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/fstree/fstree/cas"
-	"github.com/fstree/fstree/cas/cached"
 	"github.com/fstree/fstree/cas/disk"
 	"github.com/fstree/fstree/remote"
 	"github.com/fstree/fstree/remote/transfer"
@@ -29,7 +28,7 @@ func (c *pullCommand) Run(ctx context.Context, a *app) error {
 // pull fetches what the cache lacks of the tree, and returns its digest.
 func (a *app) pull(ctx context.Context, cache *disk.Store, t *treeArg) (root cas.Digest, err error) {
 	err = a.withRemote(func(far remote.Store) error {
-		reach := cached.New(cache, far)
+		reach := a.reach(cache, far)
 		defer reach.Close()
 		if root, err = t.resolve(ctx, reach); err != nil {
 			return err
