@@ -67,7 +67,7 @@ func (x *engine) inUse(id uint64) int64 {
 }
 
 func (x *engine) compactPack(ctx context.Context, id uint64, w *packWriter) error {
-	path := x.store.path(packsDir, packName(id))
+	path := x.store.packPath(id)
 	f, err := os.Open(path)
 	if err != nil {
 		return nil // gone

@@ -76,8 +76,9 @@ type Store struct {
 	lifetime context.Context
 	end      context.CancelFunc
 
-	packer packer
-	proofs chan struct{} // held while a file is hashed anew
+	packer  packer
+	readers packReaders
+	proofs  chan struct{} // held while a file is hashed anew
 
 	ways ways
 	gate sync.RWMutex // held for reading by whoever asks the index
@@ -117,6 +118,7 @@ func (s *Store) Close() error {
 	s.interrupt()
 	s.gate.Lock()
 	defer s.gate.Unlock()
+	s.readers.close()
 	return s.leave()
 }
 

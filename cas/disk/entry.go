@@ -52,6 +52,9 @@ type item struct {
 	entry  entry
 }
 
+// maxDigest is the length of a digest in its binary form, or more.
+const maxDigest = 1 + 32
+
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // appendEntry appends the form of e that the index keeps:
@@ -82,7 +85,8 @@ func appendEntry(b []byte, d cas.Digest, e entry) []byte {
 }
 
 func checksum(d cas.Digest, b []byte) uint32 {
-	name, _ := d.MarshalBinary()
+	var buf [maxDigest]byte
+	name, _ := d.AppendBinary(buf[:0])
 	return crc32.Update(crc32.Checksum(name, castagnoli), castagnoli, b)
 }
 

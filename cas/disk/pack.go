@@ -59,6 +59,8 @@ func parseHeader(b []byte) (d cas.Digest, size int64, ok bool) {
 
 func packName(id uint64) string { return fmt.Sprintf("%016x", id) }
 
+func (s *Store) packPath(id uint64) string { return s.path(packsDir, packName(id)) }
+
 func parsePackName(name string) (uint64, bool) {
 	id, err := strconv.ParseUint(name, 16, 64)
 	return id, err == nil && packName(id) == name
@@ -102,7 +104,7 @@ var errPackTaken = errors.New("pack is taken")
 
 // openPack opens a pack in order to append.
 func (s *Store) openPack(id uint64, flag int) (*pack, error) {
-	f, err := os.OpenFile(s.path(packsDir, packName(id)), os.O_RDWR|flag, 0o600)
+	f, err := os.OpenFile(s.packPath(id), os.O_RDWR|flag, 0o600)
 	if err != nil {
 		return nil, bare(err)
 	}
@@ -166,16 +168,16 @@ func (p *pack) append(records []byte) error {
 // readPacked returns the bytes at e's place, which are d's or a MismatchError.
 // The error is fs.ErrNotExist if the pack is gone.
 func (s *Store) readPacked(d cas.Digest, e entry) ([]byte, error) {
-	f, err := os.Open(s.path(packsDir, packName(e.place.pack)))
+	f, err := s.readers.get(e.place.pack, func() string { return s.packPath(e.place.pack) })
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer s.readers.put(f)
 	return readRecord(f, d, e)
 }
 
 // readRecord is readPacked with the pack open.
-func readRecord(f *os.File, d cas.Digest, e entry) ([]byte, error) {
+func readRecord(f io.ReaderAt, d cas.Digest, e entry) ([]byte, error) {
 	data := make([]byte, e.size)
 	n, err := f.ReadAt(data, int64(e.place.offset)+packHeader)
 	if err != nil && err != io.EOF {

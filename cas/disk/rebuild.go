@@ -103,7 +103,7 @@ func (b *builder) packs() error {
 }
 
 func (b *builder) pack(id uint64) error {
-	f, err := os.Open(b.engine.store.path(packsDir, packName(id)))
+	f, err := os.Open(b.engine.store.packPath(id))
 	if err != nil {
 		return err
 	}
