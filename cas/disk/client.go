@@ -184,8 +184,12 @@ func (c *client) open(f frame) ([]byte, error) {
 	return nil, errBabble
 }
 
-func (c *client) lookup(ctx context.Context, ds []cas.Digest) ([]entry, error) {
-	b, err := c.call(ctx, opLookup, appendDigests(nil, ds))
+func (c *client) lookup(ctx context.Context, ds []cas.Digest, counted bool) ([]entry, error) {
+	op := byte(opLookup)
+	if counted {
+		op = opCountedLookup
+	}
+	b, err := c.call(ctx, op, appendDigests(nil, ds))
 	if err != nil {
 		return nil, err
 	}

@@ -114,7 +114,9 @@ func TestObjectsSurviveReopening(t *testing.T) {
 	s = openOwner(t, dir)
 	expect(t, s, small)
 	expect(t, s, large)
-	if after := stats(t, s); after != before || after.Objects != 2 || after.Bytes != 505_000 || after.Files != 1 {
+	after := stats(t, s)
+	after.Hits = before.Hits
+	if after != before || after.Objects != 2 || after.Bytes != 505_000 || after.Files != 1 {
 		t.Errorf("stats were %+v, are %+v", before, after)
 	}
 }

@@ -39,6 +39,7 @@ type engine struct {
 	eviction chan struct{} // held by the one eviction that is under way
 	touches  touches
 	losses   losses
+	counts   counts
 
 	files sync.Mutex // held while a file gets or loses its name; before mu
 
@@ -75,6 +76,7 @@ func openEngine(s *Store) (*engine, error) {
 		s.takeBallast()
 		s.removeLeftovers()
 		s.beginEpoch()
+		x.counts.load(s)
 		return x, nil
 	}
 	if full := s.room(reserve); full != nil {
@@ -163,6 +165,7 @@ func (x *engine) close() error {
 	x.end()
 	x.background.Wait()
 	x.flushTouches()
+	x.counts.save(x.store)
 	if err := x.store.withoutBallast(x.closeDatabase); err != nil {
 		return x.failed(err)
 	}
@@ -173,7 +176,7 @@ func (x *engine) close() error {
 }
 
 func keyOf(d cas.Digest) []byte {
-	key, _ := d.AppendBinary([]byte{objectKey})
+	key, _ := d.AppendBinary(append(make([]byte, 0, 1+maxDigest), objectKey))
 	return key
 }
 
@@ -192,10 +195,13 @@ func get(txn *badger.Txn, d cas.Digest) (e entry, err error) {
 	return e, nil
 }
 
-func (x *engine) lookup(_ context.Context, ds []cas.Digest) ([]entry, error) {
+func (x *engine) lookup(_ context.Context, ds []cas.Digest, counted bool) ([]entry, error) {
 	entries, err := x.entries(ds)
 	if err != nil {
 		return nil, err
+	}
+	if counted {
+		x.counts.note(entries)
 	}
 	if x.touch(ds, entries) {
 		x.flushTouches()

@@ -13,11 +13,12 @@ import (
 
 // Get opens d. A damaged object is set aside and is not found.
 func (s *Store) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
-	for range 3 { // an object may move between the answer and its use
-		e, err := s.lookupOne(ctx, d)
+	for try := range 3 { // an object may move between the answer and its use
+		entries, err := s.lookup(ctx, []cas.Digest{d}, try == 0)
 		if err != nil {
 			return nil, err
 		}
+		e := entries[0]
 		if e.kind == 0 {
 			break
 		}
@@ -73,7 +74,11 @@ func (s *Store) Has(ctx context.Context, ds []cas.Digest) ([]bool, error) {
 
 // Sizes returns the lengths of ds, -1 for what is not held.
 func (s *Store) Sizes(ctx context.Context, ds []cas.Digest) ([]int64, error) {
-	entries, err := s.lookup(ctx, ds)
+	return s.sizes(ctx, ds, true)
+}
+
+func (s *Store) sizes(ctx context.Context, ds []cas.Digest, counted bool) ([]int64, error) {
+	entries, err := s.lookup(ctx, ds, counted)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +110,7 @@ type packLengths map[uint64]int64
 func (p packLengths) of(s *Store, id uint64) int64 {
 	length, known := p[id]
 	if !known {
-		if info, err := os.Lstat(s.path(packsDir, packName(id))); err == nil {
+		if info, err := os.Lstat(s.packPath(id)); err == nil {
 			length = info.Size()
 		}
 		p[id] = length
@@ -124,12 +129,12 @@ func (s *Store) intact(ctx context.Context, d cas.Digest) bool {
 }
 
 // lookup asks the index for ds, in pieces of bounded size.
-func (s *Store) lookup(ctx context.Context, ds []cas.Digest) ([]entry, error) {
+func (s *Store) lookup(ctx context.Context, ds []cas.Digest, counted bool) ([]entry, error) {
 	entries := make([]entry, 0, len(ds))
 	for len(entries) < len(ds) {
 		piece := ds[len(entries):min(len(ds), len(entries)+batchCount)]
 		err := s.ask(ctx, func(ctx context.Context, x index) error {
-			found, err := x.lookup(ctx, piece)
+			found, err := x.lookup(ctx, piece, counted)
 			if err == nil {
 				entries = append(entries, found...)
 			}
@@ -143,7 +148,7 @@ func (s *Store) lookup(ctx context.Context, ds []cas.Digest) ([]entry, error) {
 }
 
 func (s *Store) lookupOne(ctx context.Context, d cas.Digest) (entry, error) {
-	entries, err := s.lookup(ctx, []cas.Digest{d})
+	entries, err := s.lookup(ctx, []cas.Digest{d}, false)
 	if err != nil {
 		return entry{}, err
 	}

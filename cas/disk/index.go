@@ -10,8 +10,9 @@ import (
 // everybody else's a *client. All of it may be repeated: a question whose
 // owner went away is put to the next one.
 type index interface {
-	// lookup returns the entries of ds, in that order. It counts as a use.
-	lookup(ctx context.Context, ds []cas.Digest) ([]entry, error)
+	// lookup returns the entries of ds, in that order. It is a use of them, and
+	// if counted it makes hits and misses.
+	lookup(ctx context.Context, ds []cas.Digest, counted bool) ([]entry, error)
 	// record adds packed objects, unless they are known already, and notes the
 	// new identity of files that are. What is then beyond the limits of who asks
 	// is evicted in the background.

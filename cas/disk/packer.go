@@ -172,7 +172,7 @@ func (s *Store) missing(batch []*parcel) ([]*parcel, error) {
 	for i, p := range batch {
 		ds[i] = p.digest
 	}
-	sizes, err := s.Sizes(s.lifetime, ds)
+	sizes, err := s.sizes(s.lifetime, ds, false)
 	if err != nil {
 		return nil, err
 	}

@@ -82,8 +82,8 @@ func (c *contextReader) Read(p []byte) (int, error) {
 // putFile stores a large object that begins with start and goes on with r.
 func (s *Store) putFile(ctx context.Context, want cas.Digest, start []byte, r io.Reader) (cas.Digest, int64, error) {
 	if !want.IsZero() {
-		present, err := s.Has(ctx, []cas.Digest{want})
-		if err != nil || present[0] {
+		sizes, err := s.sizes(ctx, []cas.Digest{want}, false)
+		if err != nil || sizes[0] >= 0 {
 			return want, 0, err
 		}
 	}

@@ -149,12 +149,12 @@ func (v *server) do(ctx context.Context, f frame) ([]byte, error) {
 	switch f.code {
 	case opPing:
 		return nil, nil
-	case opLookup:
+	case opLookup, opCountedLookup:
 		ds, err := parseDigests(f.body)
 		if err != nil {
 			return nil, err
 		}
-		entries, err := x.lookup(ctx, ds)
+		entries, err := x.lookup(ctx, ds, f.code == opCountedLookup)
 		var b []byte
 		for i, e := range entries {
 			b = appendWireEntry(b, ds[i], e)

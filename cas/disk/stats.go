@@ -16,6 +16,12 @@ type Stats struct {
 	InFiles int64 // the bytes of these
 	Packs   int64 // packs with objects in them
 	InPacks int64 // the bytes of these objects; the packs are longer
+	Partial int64 // objects of which a part is here; they count nowhere else
+
+	// Objects that were asked for, by Get, Has or Sizes, since the cache was made,
+	// and that were here or not. Owners of the index that were killed have not
+	// told what they counted.
+	Hits, Misses int64
 }
 
 // Stats describes the store as a whole. It costs next to nothing.
@@ -58,5 +64,6 @@ func (x *engine) stats(context.Context) (Stats, error) {
 	return Stats{
 		Objects: t.Objects, Bytes: t.Bytes, Files: t.Files, InFiles: t.InFiles,
 		Packs: int64(len(x.packs)), InPacks: t.Bytes - t.InFiles,
+		Hits: x.counts.hits.Load(), Misses: x.counts.misses.Load(),
 	}, nil
 }

@@ -43,7 +43,7 @@ func (s *Store) Verify(ctx context.Context, damaged func(cas.Digest, error)) (Ve
 func (s *Store) VerifyObjects(ctx context.Context, ds []cas.Digest, damaged func(cas.Digest, error)) (Verified, error) {
 	v := s.verification(damaged)
 	for piece := range slices.Chunk(ds, batchCount) {
-		entries, err := s.lookup(ctx, piece)
+		entries, err := s.lookup(ctx, piece, false)
 		if err != nil {
 			return v.done, err
 		}

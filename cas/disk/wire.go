@@ -18,21 +18,22 @@ import (
 // The owner begins with a greeting. Each frame of the client is a question,
 // answered by one frame of the same number, in any order.
 const (
-	protocolVersion = 1
+	protocolVersion = 2
 	frameHeader     = 4 + 8 + 1
 	maxBody         = 256 << 10
 )
 
 // The codes of questions.
 const (
-	opPing    = iota + 1 // nothing → nothing
-	opLookup             // digests → entries
-	opRecord             // limits, items → nothing
-	opPublish            // JSON publication → nothing
-	opForget             // one item → nothing
-	opList               // no digest or one → items
-	opEvict              // JSON limits → JSON evicted
-	opStats              // nothing → JSON Stats
+	opPing          = iota + 1 // nothing → nothing
+	opLookup                   // digests → entries
+	opRecord                   // limits, items → nothing
+	opPublish                  // JSON publication → nothing
+	opForget                   // one item → nothing
+	opList                     // no digest or one → items
+	opEvict                    // JSON limits → JSON evicted
+	opStats                    // nothing → JSON Stats
+	opCountedLookup            // digests → entries
 )
 
 // The codes of answers.
