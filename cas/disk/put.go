@@ -101,40 +101,41 @@ func (s *Store) putFile(ctx context.Context, want cas.Digest, start []byte, r io
 	return d, size, err
 }
 
-// fill writes start and r to t. Another goroutine hashes meanwhile, which on
-// two cores takes a third less time.
+// fill writes start and r to t, and names them.
 func (t *temp) fill(want cas.Digest, start []byte, r io.Reader) (cas.Digest, int64, error) {
 	algorithm := cas.BLAKE3
 	if !want.IsZero() {
 		algorithm = want.Algorithm()
 	}
-	h := startHashing(algorithm)
-	size, err := t.copy(h, io.MultiReader(bytes.NewReader(start), r))
-	d := h.finish()
+	hasher := cas.NewHasher(algorithm)
+	defer hasher.Release()
+	w := startWriting(t)
+	size, err := w.copy(hasher, io.MultiReader(bytes.NewReader(start), r))
+	if failed := w.finish(); failed != nil {
+		err = failed
+	}
 	if err != nil {
 		return cas.Digest{}, 0, err
 	}
+	d := hasher.Digest()
 	if !want.IsZero() && d != want {
 		return cas.Digest{}, 0, &cas.MismatchError{Want: want, Got: d}
 	}
 	return d, size, nil
 }
 
-// copy writes r to t, and gives it to h.
-func (t *temp) copy(h *hashing, r io.Reader) (size int64, err error) {
-	for {
-		buf := h.buffer()
-		n, err := fill(r, buf[:])
-		if err != nil && err != io.EOF {
-			return size, err
-		}
-		h.add(buf, n)
-		if err := t.write(buf[:n]); err != nil {
-			return size, err
-		}
+// copy gives r to w and to the hasher, until r ends or w has failed.
+func (w *writing) copy(hasher *cas.Hasher, r io.Reader) (size int64, err error) {
+	for !w.failed.Load() && err == nil {
+		var n int
+		buf := w.buffer()
+		n, err = fill(r, buf[:])
+		w.add(buf, n)
+		hasher.Write(buf[:n])
 		size += int64(n)
-		if err == io.EOF {
-			return size, nil
-		}
 	}
+	if err == io.EOF {
+		err = nil
+	}
+	return size, err
 }
