@@ -27,6 +27,7 @@ func databaseOptions(s *Store) badger.Options {
 		WithMemTableSize(2 << 20).
 		WithNumMemtables(2).
 		WithBaseTableSize(1 << 20).
+		WithBaseLevelSize(2 << 20). // few tables are in a compaction at a time
 		WithNumLevelZeroTables(4).
 		WithNumLevelZeroTablesStall(8).
 		WithNumCompactors(2).
