@@ -45,10 +45,9 @@ unit:
 stories: build
 	$(GO) test -count=1 ./e2e
 
+# fuzz runs every fuzz target for FUZZTIME.
 fuzz:
-	$(GO) test -run '^$$' -fuzz '^FuzzDigest$$' -fuzztime $(FUZZTIME) ./cas
-	$(GO) test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime $(FUZZTIME) ./cas/tree
-	$(GO) test -run '^$$' -fuzz '^FuzzIndex$$' -fuzztime $(FUZZTIME) ./fs/worktree
+	scripts/fuzz.sh $(FUZZTIME)
 
 # bench-worktree measures write-tree and checkout against git, cp and bare walks.
 bench-worktree:
