@@ -57,9 +57,13 @@ type app struct {
 // latency of a remote, so it does not depend on the number of cores.
 const parallelTransfers = 64
 
-// withCache lends the local store to do.
+// withCache lends the local store to do. What do meets there stays for as long,
+// however small the cache shall be: a command must not lose what it has just
+// fetched, nor a mount what it shows.
 func (a *app) withCache(do func(cache *disk.Store) error) error {
-	cache, err := disk.Open(a.Cache, a.diskOptions(slog.New(slog.DiscardHandler)))
+	options := a.diskOptions(slog.New(slog.DiscardHandler))
+	options.Hold = true
+	cache, err := disk.Open(a.Cache, options)
 	if err != nil {
 		return err
 	}
