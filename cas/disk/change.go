@@ -114,19 +114,21 @@ func (x *engine) forget(_ context.Context, it item) error {
 }
 
 func (x *engine) forgetLocked(it item) error {
-	return x.change(func(c *change) error {
-		now, err := get(c.txn, it.digest)
-		if err != nil {
-			return err
-		}
-		it.entry.used = now.used
-		if now.kind == 0 || now != it.entry {
-			return nil // somebody stored it anew
-		}
-		if err := x.setAside(it); err != nil {
-			return err
-		}
-		return c.drop(it.digest, now)
+	return x.losing(func() error {
+		return x.change(func(c *change) error {
+			now, err := get(c.txn, it.digest)
+			if err != nil {
+				return err
+			}
+			it.entry.used = now.used
+			if now.kind == 0 || now != it.entry {
+				return nil // somebody stored it anew
+			}
+			if err := x.setAside(it); err != nil {
+				return err
+			}
+			return c.drop(it.digest, now)
+		})
 	})
 }
 

@@ -23,7 +23,8 @@
 // Beyond Options.Size the least recently used objects are evicted, after writes
 // in the background and by Evict, but not those that were used within
 // Options.Retention or that somebody holds. See Hold. A use is noted if the
-// last one is five minutes old.
+// last one is five minutes old. See Epoch for who wants to know whether
+// anything was lost at all.
 //
 // Memory: the index is mapped, some 80 bytes for an object; Badger takes about
 // 30 MB while it writes, each object on its way at most 1 MiB.

@@ -38,6 +38,7 @@ type engine struct {
 
 	eviction chan struct{} // held by the one eviction that is under way
 	touches  touches
+	losses   losses
 
 	files sync.Mutex // held while a file gets or loses its name; before mu
 
@@ -73,6 +74,7 @@ func openEngine(s *Store) (*engine, error) {
 	if err == nil {
 		s.takeBallast()
 		s.removeLeftovers()
+		s.beginEpoch()
 		return x, nil
 	}
 	if full := s.room(reserve); full != nil {
@@ -126,7 +128,7 @@ func (x *engine) load() error {
 	if err != nil || whole {
 		return err
 	}
-	if err := x.rebuild(); err != nil {
+	if err := errors.Join(x.store.endEpoch(), x.rebuild()); err != nil {
 		return err
 	}
 	return x.db.Update(func(txn *badger.Txn) error { return txn.Set([]byte{wholeKey}, nil) })

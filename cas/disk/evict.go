@@ -114,12 +114,13 @@ func (x *engine) evictTo(ctx context.Context, keep limits) (done evicted, err er
 	return v.done, nil
 }
 
-// protected returns the time of last use from which on objects are retained.
+// protected returns the time of last use from which on objects are retained. A
+// use may go unnoted for an epoch, and then for touchAfter.
 func (x *engine) protected(keep limits) uint32 {
 	if keep.Retention <= 0 {
 		return math.MaxUint32
 	}
-	young := touchAfter + time.Duration(keep.Retention)
+	young := epochLength + touchAfter + time.Duration(keep.Retention)
 	return uint32(max(0, int64(x.clock())-int64(young/time.Second)))
 }
 
@@ -195,7 +196,9 @@ func (v *victims) remove() error {
 	}
 	var gone evicted
 	if err == nil {
-		err = x.changeLocked(func(c *change) (err error) { gone, err = v.drop(c); return err })
+		err = x.losing(func() error {
+			return x.changeLocked(func(c *change) (err error) { gone, err = v.drop(c); return err })
+		})
 	}
 	v.items, v.bytes = v.items[:0], 0
 	if err != nil {

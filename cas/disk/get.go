@@ -78,20 +78,43 @@ func (s *Store) Sizes(ctx context.Context, ds []cas.Digest) ([]int64, error) {
 		return nil, err
 	}
 	sizes := make([]int64, len(ds))
+	packs := packLengths{}
 	for i, e := range entries {
 		sizes[i] = -1
-		if e.kind == packed || e.kind == filed && s.intact(ctx, ds[i], e) {
+		if e.kind != 0 && (s.looksRight(ds[i], e, packs) || s.intact(ctx, ds[i])) {
 			sizes[i] = e.size
 		}
 	}
 	return sizes, nil
 }
 
-// intact tells whether Get would open the file of d.
-func (s *Store) intact(ctx context.Context, d cas.Digest, e entry) bool {
-	if info, err := os.Lstat(s.objectPath(d)); err == nil && info.Size() == e.size && identityOf(info) == e.identity {
-		return true
+// looksRight tells whether what d lies in is as it was, as far as one can see
+// without reading it.
+func (s *Store) looksRight(d cas.Digest, e entry, packs packLengths) bool {
+	if e.kind == packed {
+		return int64(e.place.offset)+recordSize(e.size) <= packs.of(s, e.place.pack)
 	}
+	info, err := os.Lstat(s.objectPath(d))
+	return err == nil && info.Size() == e.size && identityOf(info) == e.identity
+}
+
+// packLengths remembers how long packs are while one question is answered.
+type packLengths map[uint64]int64
+
+// of returns the length of a pack, 0 if it is gone.
+func (p packLengths) of(s *Store, id uint64) int64 {
+	length, known := p[id]
+	if !known {
+		if info, err := os.Lstat(s.path(packsDir, packName(id))); err == nil {
+			length = info.Size()
+		}
+		p[id] = length
+	}
+	return length
+}
+
+// intact tells whether Get would open d. What can't be opened is forgotten.
+func (s *Store) intact(ctx context.Context, d cas.Digest) bool {
 	o, err := s.Get(ctx, d)
 	if err != nil {
 		return false

@@ -148,6 +148,12 @@ func packEnd(f *os.File) (int64, bool) {
 	return end, ok && told == size && binary.LittleEndian.Uint32(trailer[4:]) == packMagic
 }
 
+// intact tells whether p is as it was left, not removed or cut by somebody.
+func (p *pack) intact() bool {
+	info, err := p.file.Stat()
+	return err == nil && info.Size() == p.end && info.Sys().(*syscall.Stat_t).Nlink > 0
+}
+
 // append writes records to the end of p, all of them or none.
 func (p *pack) append(records []byte) error {
 	if _, err := p.file.WriteAt(records, p.end); err != nil {

@@ -166,20 +166,20 @@ func (w *packWriter) store(s *Store, batch []*parcel) error {
 	return s.ask(s.lifetime, func(ctx context.Context, x index) error { return x.record(ctx, items, s.limits()) })
 }
 
-// missing returns the objects of batch that the index does not know, each once.
+// missing returns the objects of batch that the store does not hold, each once.
 func (s *Store) missing(batch []*parcel) ([]*parcel, error) {
 	ds := make([]cas.Digest, len(batch))
 	for i, p := range batch {
 		ds[i] = p.digest
 	}
-	entries, err := s.lookup(s.lifetime, ds)
+	sizes, err := s.Sizes(s.lifetime, ds)
 	if err != nil {
 		return nil, err
 	}
 	var fresh []*parcel
 	seen := make(map[cas.Digest]bool, len(batch))
 	for i, p := range batch {
-		if entries[i].kind == 0 && !seen[p.digest] {
+		if sizes[i] < 0 && !seen[p.digest] {
 			seen[p.digest] = true
 			fresh = append(fresh, p)
 		}
@@ -192,7 +192,7 @@ func (w *packWriter) write(s *Store, fresh []*parcel) ([]item, error) {
 	if err := s.room(w.reserve); err != nil {
 		return nil, err
 	}
-	if w.pack == nil || w.pack.end >= packLimit {
+	if w.pack == nil || w.pack.end >= packLimit || !w.pack.intact() {
 		w.close()
 		p, err := s.takePack()
 		if err != nil {
