@@ -153,7 +153,7 @@ func (p *pusher) addFile(d cas.Digest) {
 	}
 }
 
-// send moves the files, then the trees, each behind all that it names.
+// send moves the files, then the trees.
 func (p *pusher) send(ctx context.Context) error {
 	files := slices.Collect(maps.Keys(p.files))
 	group, sending := errgroup.WithContext(ctx)
@@ -170,14 +170,15 @@ func (p *pusher) send(ctx context.Context) error {
 	return p.sendTrees(ctx)
 }
 
-// sendTrees keeps the order within one batch if far takes batches, whose
-// objects are stored one after the other, and else by waiting.
+// sendTrees moves the missing trees. A far store that walks when it is asked
+// takes them all at once: a tree that is there before what it names is found
+// incomplete until all of it is there. Of another, a tree that is there is all
+// that anybody can see, so each waits for those that it names.
 func (p *pusher) sendTrees(ctx context.Context) error {
-	layers := p.closure.byHeight(p.trees)
-	if _, batches := p.far.(cas.BatchPutter); batches {
-		layers = [][]cas.Digest{slices.Concat(layers...)}
+	if p.finder != nil {
+		return p.sendBatch(ctx, slices.Collect(maps.Keys(p.trees)), true)
 	}
-	for _, layer := range layers {
+	for _, layer := range p.closure.byHeight(p.trees) {
 		if err := p.sendBatch(ctx, layer, true); err != nil {
 			return err
 		}

@@ -1,11 +1,15 @@
 // Package transfer moves a tree, that is its whole closure, from store to
-// store. Only what the receiving store lacks is moved, and each tree object
-// only after everything below it, so that a transfer that was cut off leaves a
-// store that is merely further on.
+// store. Only what the receiving store lacks is moved, and a transfer that was
+// cut off leaves a store that is merely further on.
 //
 // The package does not know which store is on this machine. Push is used where
 // the receiver is far and answers questions, Pull where the receiver is near
 // and the trees have to be fetched before more is known.
+//
+// What a receiver may hold in between follows from how it is asked later. Push
+// sends files before trees, and to a store that can only be asked for single
+// objects each tree after those that it names. Pull keeps trees as they come:
+// near is walked, so that a tree there promises nothing.
 package transfer
 
 import (
