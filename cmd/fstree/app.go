@@ -11,6 +11,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/dustin/go-humanize"
 
+	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/cached"
 	"github.com/fstree/fstree/cas/disk"
 	"github.com/fstree/fstree/fs/worktree"
@@ -122,8 +123,14 @@ func (a *app) worktreeOptions() worktree.Options {
 	return worktree.Options{Ignore: a.Ignore, Index: a.Index, Threads: a.threads(), Observer: worktreeEvents{a}}
 }
 
-func (a *app) transferOptions(observer transfer.Observer) transfer.Options {
-	return transfer.Options{Parallel: parallelTransfers, Observer: observer}
+// transferOptions are those of a transfer to somebody who probably has the tree
+// have, if that is not zero. One silence is no reason to give up, two are.
+func (a *app) transferOptions(observer transfer.Observer, have cas.Digest) transfer.Options {
+	opt := transfer.Options{Parallel: parallelTransfers, Patience: 2 * a.Timeout, Observer: observer}
+	if !have.IsZero() {
+		opt.Have = []cas.Digest{have}
+	}
+	return opt
 }
 
 // answer prints the one thing that a script wants.
