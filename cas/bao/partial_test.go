@@ -253,6 +253,35 @@ func TestOtherDigestsHaveNoRanges(t *testing.T) {
 	}
 }
 
+func TestStateWithImpossibleRunsIsRefused(t *testing.T) {
+	o := newObject(t, 40*group)
+	p, f := newPartial(t, o.digest, o.size()), &files{}
+	unproved, _ := p.MarshalBinary()
+	fetch(t, o, p, f, 0, 0)
+	proved, _ := p.MarshalBinary()
+	state := func(of []byte, runs ...byte) []byte {
+		body := append(bytes.Clone(of[:len(of)-32]), runs...)
+		sum, _ := cas.Sum(body).MarshalBinary()
+		return append(body, sum[1:]...)
+	}
+	if _, err := bao.UnmarshalPartial(state(proved, 3, 2, 1, 34)); err != nil {
+		t.Errorf("possible runs: %v", err)
+	}
+	for name, b := range map[string][]byte{
+		"behind the end":      state(proved, 3, 2, 1, 35),
+		"adjacent":            state(proved, 3, 2, 0, 1),
+		"empty":               state(proved, 3, 0),
+		"without a length":    state(proved, 3),
+		"a long-winded zero":  state(proved, 0x80, 0, 1),
+		"an endless number":   state(proved, 0xff, 0xff),
+		"of an unproved size": state(unproved, 3, 2),
+	} {
+		if _, err := bao.UnmarshalPartial(b); err == nil {
+			t.Errorf("a run is taken that is %s", name)
+		}
+	}
+}
+
 // FuzzPartial repairs the checksum, so that it is not what refuses.
 func FuzzPartial(f *testing.F) {
 	o := newObject(f, 40*group)
