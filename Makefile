@@ -5,7 +5,7 @@
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS  = -s -w -X main.version=$(VERSION)
-FUZZTIME ?= 60s
+FUZZTIME ?= 20s
 
 # The tests create very many files: in memory, where there is room for them.
 SCRATCH := $(if $(wildcard /dev/shm/.),/dev/shm,$(or $(TMPDIR),/tmp))
@@ -45,10 +45,9 @@ unit:
 stories: build
 	$(GO) test -count=1 ./e2e
 
+# fuzz runs every fuzz target for FUZZTIME.
 fuzz:
-	$(GO) test -run '^$$' -fuzz '^FuzzDigest$$' -fuzztime $(FUZZTIME) ./cas
-	$(GO) test -run '^$$' -fuzz '^FuzzDecode$$' -fuzztime $(FUZZTIME) ./cas/tree
-	$(GO) test -run '^$$' -fuzz '^FuzzIndex$$' -fuzztime $(FUZZTIME) ./fs/worktree
+	scripts/fuzz.sh $(FUZZTIME)
 
 # bench-worktree measures write-tree and checkout against git, cp and bare walks.
 bench-worktree:

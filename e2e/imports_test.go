@@ -26,6 +26,7 @@ var allowed = map[string][]string{
 	"cas/memory":             {"cas"},
 	"cas/castest":            {"cas"},
 	"cas/cached":             {"cas"},
+	"cas/bao":                {"cas"},
 	"cas/disk":               {"cas", "badger"},
 	"fs/ignore":              {},
 	"fs/worktree":            {"cas", "cas/tree", "fs/ignore"},

@@ -54,6 +54,10 @@ type Options struct {
 	// says.
 	Retention time.Duration
 
+	// Hold keeps every object that is asked for or stored through the Store
+	// until the Store is closed, whatever Size and Retention say.
+	Hold bool
+
 	// Log takes what happens in the background. Nil is silence.
 	Log *slog.Logger
 }
@@ -78,6 +82,7 @@ type Store struct {
 
 	packer  packer
 	readers packReaders
+	kept    kept
 	proofs  chan struct{} // held while a file is hashed anew
 
 	ways ways
@@ -119,7 +124,28 @@ func (s *Store) Close() error {
 	s.gate.Lock()
 	defer s.gate.Unlock()
 	s.readers.close()
+	if s.kept.hold != nil {
+		s.kept.hold.Close()
+	}
 	return s.leave()
+}
+
+// kept is what Options.Hold keeps, made when the first object is met.
+type kept struct {
+	once sync.Once
+	hold *Hold
+	err  error
+}
+
+func (s *Store) keep(ds ...cas.Digest) error {
+	if !s.opt.Hold {
+		return nil
+	}
+	s.kept.once.Do(func() { s.kept.hold, s.kept.err = s.Hold() })
+	if s.kept.err != nil {
+		return s.kept.err
+	}
+	return s.kept.hold.Add(ds...)
 }
 
 // Where things are in the directory.

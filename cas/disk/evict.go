@@ -172,9 +172,9 @@ func (v *victims) add(it item) error {
 	return nil
 }
 
-// remove removes what was gathered, except what was used since. A file loses
-// its identity before it goes: a missing file that has one was not evicted but
-// lost.
+// remove removes what was gathered, except what was used or held since. An
+// object that is new was held before the index learned of it. A file loses its
+// identity before it goes: a missing file that has one was not evicted but lost.
 func (v *victims) remove() error {
 	x := v.engine
 	x.files.Lock()
@@ -183,8 +183,14 @@ func (v *victims) remove() error {
 	defer x.mu.Unlock()
 	touched := x.touches.take()
 	x.writeTouches(touched)
-	v.items = slices.DeleteFunc(v.items, func(it item) bool { _, used := touched[it.digest]; return used })
-	var err error
+	held, err := x.store.readHolds()
+	if err != nil {
+		return err
+	}
+	v.items = slices.DeleteFunc(v.items, func(it item) bool {
+		_, used := touched[it.digest]
+		return used || held.has(it.digest)
+	})
 	if slices.ContainsFunc(v.items, func(it item) bool { return it.entry.kind == filed }) {
 		err = x.changeLocked(v.condemn)
 	}

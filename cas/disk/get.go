@@ -130,6 +130,9 @@ func (s *Store) intact(ctx context.Context, d cas.Digest) bool {
 
 // lookup asks the index for ds, in pieces of bounded size.
 func (s *Store) lookup(ctx context.Context, ds []cas.Digest, counted bool) ([]entry, error) {
+	if err := s.keep(ds...); err != nil {
+		return nil, err
+	}
 	entries := make([]entry, 0, len(ds))
 	for len(entries) < len(ds) {
 		piece := ds[len(entries):min(len(ds), len(entries)+batchCount)]

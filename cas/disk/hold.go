@@ -18,9 +18,10 @@ import (
 // A hold is a file with digests and an flock on it: whoever evicts reads the
 // files that are locked.
 type Hold struct {
-	mu   sync.Mutex
-	file *os.File
-	end  int64
+	mu    sync.Mutex
+	file  *os.File
+	end   int64
+	names map[heldName]struct{} // in the file
 }
 
 // heldName is what a hold says of an object: the start of its digest. Others
@@ -43,7 +44,7 @@ func (s *Store) Hold() (*Hold, error) {
 			return nil, fmt.Errorf("cache %s: cannot hold objects: %w", s.dir, bare(err))
 		}
 		if err == nil && lock(f) {
-			return &Hold{file: f}, nil
+			return &Hold{file: f, names: map[heldName]struct{}{}}, nil
 		}
 		f.Close() // taken for a leftover before it was locked
 	}
@@ -52,16 +53,27 @@ func (s *Store) Hold() (*Hold, error) {
 // Add holds ds as well. What the store then says it has, it keeps: ask it after
 // Add, not before.
 func (h *Hold) Add(ds ...cas.Digest) error {
-	b := make([]byte, 0, len(ds)*heldNameSize)
-	for _, d := range ds {
-		b = binary.LittleEndian.AppendUint64(b, uint64(nameHeld(d)))
-	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	var fresh []heldName
+	var b []byte
+	for _, d := range ds {
+		name := nameHeld(d)
+		if _, held := h.names[name]; !held {
+			fresh = append(fresh, name)
+			b = binary.LittleEndian.AppendUint64(b, uint64(name))
+		}
+	}
+	if len(fresh) == 0 {
+		return nil
+	}
 	if _, err := h.file.WriteAt(b, h.end); err != nil {
 		return fmt.Errorf("cannot hold objects: %w", bare(err))
 	}
 	h.end += int64(len(b))
+	for _, name := range fresh {
+		h.names[name] = struct{}{}
+	}
 	return nil
 }
 

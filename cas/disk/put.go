@@ -34,6 +34,9 @@ func (s *Store) put(ctx context.Context, want cas.Digest, r io.Reader) (cas.Dige
 		return cas.Digest{}, 0, err
 	}
 	d, err := name(want, h[:n])
+	if err == nil {
+		err = s.keep(d)
+	}
 	if err != nil {
 		heads.Put(h)
 		return cas.Digest{}, 0, err
@@ -93,6 +96,9 @@ func (s *Store) putFile(ctx context.Context, want cas.Digest, start []byte, r io
 	}
 	defer t.discard()
 	d, size, err := t.fill(want, start, r)
+	if err == nil {
+		err = s.keep(d)
+	}
 	if err != nil {
 		return cas.Digest{}, 0, err
 	}

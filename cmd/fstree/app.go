@@ -11,6 +11,7 @@ import (
 	"github.com/alecthomas/kong"
 	"github.com/dustin/go-humanize"
 
+	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/cached"
 	"github.com/fstree/fstree/cas/disk"
 	"github.com/fstree/fstree/fs/worktree"
@@ -57,9 +58,13 @@ type app struct {
 // latency of a remote, so it does not depend on the number of cores.
 const parallelTransfers = 64
 
-// withCache lends the local store to do.
+// withCache lends the local store to do. What do meets there stays for as long,
+// however small the cache shall be: a command must not lose what it has just
+// fetched, nor a mount what it shows.
 func (a *app) withCache(do func(cache *disk.Store) error) error {
-	cache, err := disk.Open(a.Cache, a.diskOptions(slog.New(slog.DiscardHandler)))
+	options := a.diskOptions(slog.New(slog.DiscardHandler))
+	options.Hold = true
+	cache, err := disk.Open(a.Cache, options)
 	if err != nil {
 		return err
 	}
@@ -118,8 +123,14 @@ func (a *app) worktreeOptions() worktree.Options {
 	return worktree.Options{Ignore: a.Ignore, Index: a.Index, Threads: a.threads(), Observer: worktreeEvents{a}}
 }
 
-func (a *app) transferOptions(observer transfer.Observer) transfer.Options {
-	return transfer.Options{Parallel: parallelTransfers, Observer: observer}
+// transferOptions are those of a transfer to somebody who probably has the tree
+// have, if that is not zero. One silence is no reason to give up, two are.
+func (a *app) transferOptions(observer transfer.Observer, have cas.Digest) transfer.Options {
+	opt := transfer.Options{Parallel: parallelTransfers, Patience: 2 * a.Timeout, Observer: observer}
+	if !have.IsZero() {
+		opt.Have = []cas.Digest{have}
+	}
+	return opt
 }
 
 // answer prints the one thing that a script wants.

@@ -67,7 +67,7 @@ func (c *pullCheckoutCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	return a.withCache(func(cache *disk.Store) error {
-		root, err := a.pull(ctx, cache, &c.treeArg)
+		root, err := a.pull(ctx, cache, &c.treeArg, worktree.IndexedRoot(c.dir(), a.worktreeOptions()))
 		if err != nil {
 			return err
 		}

@@ -17,7 +17,7 @@ func (c *pullCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	return a.withCache(func(cache *disk.Store) error {
-		root, err := a.pull(ctx, cache, &c.treeArg)
+		root, err := a.pull(ctx, cache, &c.treeArg, cas.Digest{})
 		if err != nil {
 			return err
 		}
@@ -25,8 +25,9 @@ func (c *pullCommand) Run(ctx context.Context, a *app) error {
 	})
 }
 
-// pull fetches what the cache lacks of the tree, and returns its digest.
-func (a *app) pull(ctx context.Context, cache *disk.Store, t *treeArg) (root cas.Digest, err error) {
+// pull fetches what the cache lacks of the tree, and returns its digest. The
+// cache probably has the tree before, if that is not zero.
+func (a *app) pull(ctx context.Context, cache *disk.Store, t *treeArg, before cas.Digest) (root cas.Digest, err error) {
 	err = a.withRemote(func(far remote.Store) error {
 		reach := a.reach(cache, far)
 		defer reach.Close()
@@ -34,7 +35,7 @@ func (a *app) pull(ctx context.Context, cache *disk.Store, t *treeArg) (root cas
 			return err
 		}
 		a.emit(event{Type: "cache::pull", Path: root.String()})
-		return transfer.Pull(ctx, far, cache, root, a.transferOptions(pullEvents{a}))
+		return transfer.Pull(ctx, far, cache, root, a.transferOptions(pullEvents{a}, before))
 	})
 	return root, err
 }

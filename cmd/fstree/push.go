@@ -58,18 +58,19 @@ func (c *pushCommand) Run(ctx context.Context, a *app) error {
 				return incomplete(err, c.Tree)
 			}
 		}
-		if err := a.push(ctx, cache, root, entries); err != nil {
+		if err := a.push(ctx, cache, root, cas.Digest{}, entries); err != nil {
 			return incomplete(err, c.Tree)
 		}
 		return a.answer(root)
 	})
 }
 
-// push sends the closure of root, which has so many entries.
-func (a *app) push(ctx context.Context, cache *disk.Store, root cas.Digest, entries int64) error {
+// push sends the closure of root, which has so many entries. The remote probably
+// has the tree before, if that is not zero.
+func (a *app) push(ctx context.Context, cache *disk.Store, root, before cas.Digest, entries int64) error {
 	return a.withRemote(func(far remote.Store) error {
 		a.emit(event{Type: "cache::push", Path: root.String(), Value: &entries})
-		return transfer.Push(ctx, cache, far, root, a.transferOptions(pushEvents{a}))
+		return transfer.Push(ctx, cache, far, root, a.transferOptions(pushEvents{a}, before))
 	})
 }
 

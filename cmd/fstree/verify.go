@@ -122,7 +122,7 @@ func (v *verifier) tree(ctx context.Context, t treeArg, repair bool) error {
 // repairTree pulls twice: what is missing, so that everything can be checked,
 // and then what the check has set aside.
 func (v *verifier) repairTree(ctx context.Context, t treeArg) error {
-	root, err := v.pull(ctx, v.cache, &t)
+	root, err := v.pull(ctx, v.cache, &t, cas.Digest{})
 	if err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func (v *verifier) repairTree(ctx context.Context, t treeArg) error {
 		return err
 	}
 	if len(v.damaged) > 0 {
-		if _, err := v.pull(ctx, v.cache, &t); err != nil {
+		if _, err := v.pull(ctx, v.cache, &t, cas.Digest{}); err != nil {
 			return err
 		}
 	}

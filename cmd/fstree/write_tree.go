@@ -54,11 +54,12 @@ type writeTreePushCommand struct{ dirArg }
 // Run stores the directory, pushes it and prints its digest.
 func (c *writeTreePushCommand) Run(ctx context.Context, a *app) error {
 	return a.withCache(func(cache *disk.Store) error {
+		before := worktree.IndexedRoot(c.dir(), a.worktreeOptions())
 		result, err := c.write(ctx, a, cache)
 		if err != nil {
 			return err
 		}
-		if err := a.push(ctx, cache, result.Root, int64(result.Entries)); err != nil {
+		if err := a.push(ctx, cache, result.Root, before, int64(result.Entries)); err != nil {
 			return err
 		}
 		return a.answer(result.Root)

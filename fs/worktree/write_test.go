@@ -576,3 +576,28 @@ func TestIndexListsTheTree(t *testing.T) {
 		t.Errorf("listed %q, want %q", paths, want)
 	}
 }
+
+func TestIndexedRootIsWhatWasWrittenOrCheckedOutLast(t *testing.T) {
+	store, opt := &memory.Store{}, worktree.Options{}
+	dir := files(t, map[string]string{"a": "1", "sub/b": "2"})
+	if d := worktree.IndexedRoot(dir, opt); !d.IsZero() {
+		t.Errorf("%s before there is an index", d)
+	}
+	first := write(t, dir, store, opt).Root
+	must(t, os.WriteFile(filepath.Join(dir, "a"), []byte("changed"), 0o644))
+	if d := worktree.IndexedRoot(dir, opt); d != first {
+		t.Errorf("%s, want %s", d, first)
+	}
+	second := write(t, dir, store, opt).Root
+	if _, err := worktree.Checkout(t.Context(), dir, first, store, worktree.CheckoutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if d := worktree.IndexedRoot(dir, opt); d != first || first == second {
+		t.Errorf("%s, want %s", d, first)
+	}
+	index := filepath.Join(dir, worktree.DefaultIndex)
+	must(t, os.Truncate(index, 100))
+	if d := worktree.IndexedRoot(dir, opt); !d.IsZero() {
+		t.Errorf("%s from a damaged index", d)
+	}
+}

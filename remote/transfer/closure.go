@@ -27,18 +27,17 @@ func namesIn(t *tree.Tree) (n names) {
 			n.files = append(n.files, e.Digest)
 		}
 	}
-	return names{distinct(n.trees), distinct(n.files)}
+	return n
 }
 
-func distinct(ds []cas.Digest) []cas.Digest {
-	slices.SortFunc(ds, cas.Digest.Compare)
-	return slices.Clip(slices.Compact(ds))
-}
-
-// read adds the closures of roots, read from g, and returns the trees in them.
-func (c closure) read(ctx context.Context, g cas.Getter, roots []cas.Digest, parallel int) ([]cas.Digest, error) {
+// read adds the closures of roots, read from g without what is known, and
+// returns the trees in them.
+func (c closure) read(ctx context.Context, g cas.Getter, roots []cas.Digest, known map[cas.Digest]struct{}, parallel int) ([]cas.Digest, error) {
 	var trees []cas.Digest
-	err := tree.Walk(ctx, g, roots, parallel, func(d cas.Digest, t *tree.Tree, err error) error {
+	err := tree.Walk(ctx, without{g, known}, roots, parallel, func(d cas.Digest, t *tree.Tree, err error) error {
+		if err == errKnown {
+			return nil
+		}
 		if err != nil {
 			return err
 		}
@@ -51,15 +50,15 @@ func (c closure) read(ctx context.Context, g cas.Getter, roots []cas.Digest, par
 
 // byHeight sorts some trees of the closure into layers such that each stands
 // behind all of them that it names. Content addressing rules cycles out.
-func (c closure) byHeight(trees map[cas.Digest]struct{}) [][]cas.Digest {
-	heights := make(map[cas.Digest]int, len(trees))
+func (c closure) byHeight(trees *list) [][]cas.Digest {
+	heights := make(map[cas.Digest]int, len(trees.all))
 	var layers [][]cas.Digest
 	// An explicit stack: a hostile tree may be deeper than a goroutine's stack.
 	type frame struct {
 		tree cas.Digest
 		next int
 	}
-	for start := range trees {
+	for _, start := range trees.all {
 		stack := []frame{{tree: start}}
 		for len(stack) > 0 {
 			top := &stack[len(stack)-1]
@@ -71,7 +70,7 @@ func (c closure) byHeight(trees map[cas.Digest]struct{}) [][]cas.Digest {
 			if top.next < len(children) {
 				child := children[top.next]
 				top.next++
-				if _, counts := trees[child]; counts {
+				if trees.has(child) {
 					stack = append(stack, frame{tree: child})
 				}
 				continue
@@ -93,9 +92,9 @@ func (c closure) byHeight(trees map[cas.Digest]struct{}) [][]cas.Digest {
 }
 
 // questions is how many questions about presence are under way at once.
-const questions = 8
+const questions = 32
 
-// lacking returns those of ds that store does not hold.
+// lacking returns those of ds that store does not hold, in their order.
 func lacking(ctx context.Context, store cas.Haser, ds []cas.Digest) ([]cas.Digest, error) {
 	absent := make([][]cas.Digest, (len(ds)+hasBatch-1)/hasBatch)
 	group, asking := errgroup.WithContext(ctx)
@@ -118,3 +117,49 @@ func lacking(ctx context.Context, store cas.Haser, ds []cas.Digest) ([]cas.Diges
 	err := group.Wait()
 	return slices.Concat(absent...), err
 }
+
+// list is a set that keeps the order in which it grew: what stands together in
+// a tree is best read and stored together.
+type list struct {
+	all []cas.Digest
+	set map[cas.Digest]struct{}
+}
+
+// add tells whether d is new.
+func (l *list) add(d cas.Digest) bool {
+	if l.has(d) {
+		return false
+	}
+	if l.set == nil {
+		l.set = map[cas.Digest]struct{}{}
+	}
+	l.set[d] = struct{}{}
+	l.all = append(l.all, d)
+	return true
+}
+
+func (l *list) has(d cas.Digest) bool {
+	_, ok := l.set[d]
+	return ok
+}
+
+// batch is some objects that are on their way.
+type batch struct {
+	open  []cas.Digest
+	moved map[cas.Digest]struct{}
+}
+
+func newBatch(ds []cas.Digest) *batch {
+	return &batch{slices.Clone(ds), make(map[cas.Digest]struct{}, len(ds))}
+}
+
+// left returns those that have not arrived.
+func (b *batch) left() []cas.Digest {
+	b.open = slices.DeleteFunc(b.open, func(d cas.Digest) bool {
+		_, moved := b.moved[d]
+		return moved
+	})
+	return b.open
+}
+
+func (b *batch) arrived(d cas.Digest) { b.moved[d] = struct{}{} }

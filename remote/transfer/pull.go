@@ -1,11 +1,8 @@
 package transfer
 
 import (
-	"bytes"
 	"context"
-	"errors"
-	"io"
-	"sync"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -14,16 +11,16 @@ import (
 )
 
 // Pull makes near hold the closure of root. What near lacks comes from far,
-// which is not asked for anything else.
+// which is not asked for anything else; but a far store that sends closures
+// sends all trees below one that near lacks, unless Options.Have spares it
+// some.
 func Pull(ctx context.Context, far cas.Getter, near cas.Store, root cas.Digest, opt Options) error {
 	opt.fill()
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(streams)
-	p := puller{far: far, near: near, opt: opt, group: group, seen: map[cas.Digest]struct{}{}}
-	walkErr := p.readAhead(ctx, root)
-	if walkErr == nil {
-		walkErr = p.walk(ctx, root)
-	}
+	p := puller{far: far, near: near, opt: opt, patience: patience{limit: opt.Patience}, group: group,
+		read: map[cas.Digest]struct{}{}, seen: map[cas.Digest]struct{}{}}
+	walkErr := p.walk(ctx, root)
 	err := group.Wait()
 	// A failed file cancels the walk, whose own error is then only that.
 	if err == nil {
@@ -33,34 +30,101 @@ func Pull(ctx context.Context, far cas.Getter, near cas.Store, root cas.Digest, 
 }
 
 type puller struct {
-	far   cas.Getter
-	near  cas.Store
-	opt   Options
-	group *errgroup.Group
+	far      cas.Getter
+	near     cas.Store
+	opt      Options
+	patience patience
+	group    *errgroup.Group
 
+	read    map[cas.Digest]struct{} // trees
+	named   []cas.Digest            // trees that far could have sent
 	seen    map[cas.Digest]struct{} // files
 	pending []cas.Digest            // files that near was not asked for yet
 }
 
-// readAhead brings all trees of a closure near in one go, if near does not even
-// hold its root and far can send closures. What it leaves out, walk finds.
-func (p *puller) readAhead(ctx context.Context, root cas.Digest) error {
-	if _, bulk := p.far.(tree.ClosureGetter); !bulk {
+// walk reads all trees of the closure: near as far as they are there, what is
+// then missing from far in one go, and so on below what far did not send.
+func (p *puller) walk(ctx context.Context, root cas.Digest) error {
+	have := p.expandHave(ctx, root)
+	for unread := []cas.Digest{root}; len(unread) > 0; unread = p.unread(p.named) {
+		p.named = nil
+		gaps, err := p.readNear(ctx, unread)
+		if err != nil {
+			return err
+		}
+		if err := p.readFar(ctx, gaps, have); err != nil {
+			return err
+		}
+	}
+	return p.fetchPending(ctx)
+}
+
+// unread returns those of trees that were not read.
+func (p *puller) unread(trees []cas.Digest) []cas.Digest {
+	return slices.DeleteFunc(slices.Clone(trees), func(d cas.Digest) bool {
+		_, read := p.read[d]
+		return read
+	})
+}
+
+// readNear reads closures near. It returns the trees that near lacks or holds
+// damaged.
+func (p *puller) readNear(ctx context.Context, roots []cas.Digest) (gaps []cas.Digest, err error) {
+	var found []cas.Digest
+	err = tree.Walk(ctx, without{p.near, p.read}, roots, p.opt.Parallel, func(d cas.Digest, t *tree.Tree, err error) error {
+		switch {
+		case err == nil:
+			found = append(found, d)
+			return p.noteFiles(ctx, t)
+		case isAbsent(err):
+			gaps = append(gaps, d)
+		case err != errKnown:
+			return err
+		}
 		return nil
+	})
+	for _, d := range found {
+		p.read[d] = struct{}{}
 	}
-	present, err := p.near.Has(ctx, []cas.Digest{root})
-	if err != nil || present[0] {
-		return err
-	}
+	return gaps, err
+}
+
+// readFar reads the closures of gaps and keeps their trees. It leaves out what
+// is below a tree that near holds, if it learns of that in time.
+func (p *puller) readFar(ctx context.Context, gaps, have []cas.Digest) error {
+	return p.patience.try(ctx, func() error {
+		// A closure that broke off goes on below what came of it.
+		gaps = p.unread(gaps)
+		if len(gaps) == 0 {
+			return nil
+		}
+		if err := p.keepClosures(ctx, gaps, have); err != nil {
+			return err
+		}
+		if missing := p.unread(gaps); len(missing) > 0 {
+			return &cas.NotFoundError{Digest: missing[0]}
+		}
+		return nil
+	})
+}
+
+func (p *puller) keepClosures(ctx context.Context, gaps, have []cas.Digest) error {
 	storing, reading := errgroup.WithContext(ctx)
 	storing.SetLimit(p.opt.perStream())
-	err = tree.WalkSized(reading, p.far, []cas.Digest{root}, nil, p.opt.Parallel, func(s tree.Sized) error {
+	source := farTrees{p.far, p.near, setOf(gaps)}
+	err := tree.WalkSized(reading, source, gaps, have, p.opt.Parallel, func(s tree.Sized) error {
+		if s.Err == errKnown {
+			return nil
+		}
 		if s.Err != nil {
 			return s.Err
 		}
+		p.patience.success()
 		p.opt.Observer.Missing(s.Digest, true)
-		storing.Go(func() error { return p.put(reading, s.Digest, bytes.NewReader(s.Data), true) })
-		return p.note(ctx, s.Tree)
+		storing.Go(func() error { return p.keepTree(reading, s) })
+		p.read[s.Digest] = struct{}{}
+		p.named = append(p.named, namesIn(s.Tree).trees...)
+		return p.noteFiles(ctx, s.Tree)
 	})
 	if failed := storing.Wait(); failed != nil {
 		return failed
@@ -68,22 +132,8 @@ func (p *puller) readAhead(ctx context.Context, root cas.Digest) error {
 	return err
 }
 
-// walk visits the whole closure near, and fetches what is missing of it.
-func (p *puller) walk(ctx context.Context, root cas.Digest) error {
-	err := tree.Walk(ctx, trees{p}, []cas.Digest{root}, p.opt.Parallel, func(_ cas.Digest, t *tree.Tree, err error) error {
-		if err != nil {
-			return err
-		}
-		return p.note(ctx, t)
-	})
-	if err != nil {
-		return err
-	}
-	return p.fetchPending(ctx)
-}
-
-// note remembers the files in t, and starts to fetch when they are many.
-func (p *puller) note(ctx context.Context, t *tree.Tree) error {
+// noteFiles remembers the files in t, and starts to fetch when they are many.
+func (p *puller) noteFiles(ctx context.Context, t *tree.Tree) error {
 	for e := range t.All() {
 		if _, twice := p.seen[e.Digest]; e.Type == tree.File && !twice {
 			p.seen[e.Digest] = struct{}{}
@@ -96,14 +146,6 @@ func (p *puller) note(ctx context.Context, t *tree.Tree) error {
 	return p.fetchPending(ctx)
 }
 
-func (p *puller) put(ctx context.Context, d cas.Digest, r io.Reader, isTree bool) error {
-	err := p.near.Put(ctx, d, r)
-	if err == nil {
-		p.opt.Observer.Moved(d, isTree)
-	}
-	return err
-}
-
 // fetchPending starts to fetch those pending files that near lacks.
 func (p *puller) fetchPending(ctx context.Context) error {
 	missing, err := lacking(ctx, p.near, p.pending)
@@ -111,69 +153,11 @@ func (p *puller) fetchPending(ctx context.Context) error {
 		return err
 	}
 	p.pending = p.pending[:0]
-	for len(missing) > 0 && ctx.Err() == nil {
-		batch := missing[:min(batchSize, len(missing))]
-		missing = missing[len(batch):]
-		p.group.Go(func() error { return p.fetch(ctx, batch, false) })
+	for batch := range slices.Chunk(missing, batchSize) {
+		if ctx.Err() != nil {
+			break
+		}
+		p.group.Go(func() error { return p.fetch(ctx, batch) })
 	}
 	return context.Cause(ctx)
-}
-
-// fetch copies objects from far to near. Small ones are stored side by side: a
-// store that many write to at once has one write for all of them.
-func (p *puller) fetch(ctx context.Context, ds []cas.Digest, areTrees bool) error {
-	for _, d := range ds {
-		p.opt.Observer.Missing(d, areTrees)
-	}
-	storing, ctx := errgroup.WithContext(ctx)
-	storing.SetLimit(p.opt.perStream())
-	err := cas.GetMany(ctx, p.far, ds, p.opt.perStream(), func(d cas.Digest, o cas.Object, err error) error {
-		if err != nil {
-			return err
-		}
-		return p.keep(ctx, storing, d, o, areTrees)
-	})
-	if failed := storing.Wait(); failed != nil {
-		return failed
-	}
-	return err
-}
-
-// keep stores o near: at once if it is large, beside others if it is small.
-func (p *puller) keep(ctx context.Context, storing *errgroup.Group, d cas.Digest, o cas.Object, isTree bool) error {
-	head := heads.Get().(*[headSize]byte)
-	n, err := io.ReadFull(o, head[:])
-	switch err {
-	case io.EOF, io.ErrUnexpectedEOF: // all of it, and verified
-		storing.Go(func() error {
-			defer heads.Put(head)
-			return p.put(ctx, d, bytes.NewReader(head[:n]), isTree)
-		})
-		return nil
-	case nil:
-		err = p.put(ctx, d, io.MultiReader(bytes.NewReader(head[:]), o), isTree)
-	}
-	heads.Put(head)
-	return err
-}
-
-// headSize is what is read of an object to see whether it is small.
-const headSize = 64<<10 + 1
-
-var heads = sync.Pool{New: func() any { return new([headSize]byte) }}
-
-// trees opens trees near, after fetching those that near lacks or holds
-// damaged.
-type trees struct{ *puller }
-
-func (p trees) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
-	o, err := p.near.Get(ctx, d)
-	var mismatch *cas.MismatchError
-	if err == nil || !errors.Is(err, cas.ErrNotFound) && !errors.As(err, &mismatch) {
-		return o, err
-	}
-	if err := p.fetch(ctx, []cas.Digest{d}, true); err != nil {
-		return nil, err
-	}
-	return p.near.Get(ctx, d)
 }

@@ -2,7 +2,7 @@ package transfer
 
 import (
 	"context"
-	"maps"
+	"errors"
 	"slices"
 
 	"golang.org/x/sync/errgroup"
@@ -23,23 +23,27 @@ type ClosureFinder interface {
 // Push makes far hold the closure of root, all of which from holds.
 func Push(ctx context.Context, from cas.Getter, far cas.Store, root cas.Digest, opt Options) error {
 	opt.fill()
-	p := pusher{from: from, far: far, opt: opt, closure: closure{}, trees: map[cas.Digest]struct{}{}, files: map[cas.Digest]struct{}{}}
+	p := pusher{from: from, far: far, opt: opt, patience: patience{limit: opt.Patience}, closure: closure{}}
 	p.finder, _ = far.(ClosureFinder)
 	if err := p.find(ctx, root); err != nil {
 		return err
 	}
-	return p.send(ctx)
+	if err := p.sendFiles(ctx); err != nil {
+		return err
+	}
+	return p.sendTrees(ctx)
 }
 
 type pusher struct {
-	from   cas.Getter
-	far    cas.Store
-	finder ClosureFinder // nil if far can only be asked for single objects
-	opt    Options
+	from     cas.Getter
+	far      cas.Store
+	finder   ClosureFinder // nil if far can only be asked for single objects
+	opt      Options
+	patience patience
 
 	closure closure
-	trees   map[cas.Digest]struct{} // missing ones
-	files   map[cas.Digest]struct{} // missing ones
+	trees   list // missing ones
+	files   list // missing ones
 }
 
 // find learns what far lacks. The number of questions does not depend on the
@@ -47,15 +51,15 @@ type pusher struct {
 // all trees below the gap; then for the closures of those that are there and
 // for the files of those that are not.
 func (p *pusher) find(ctx context.Context, root cas.Digest) error {
-	gaps := []cas.Digest{root}
+	gaps, known := []cas.Digest{root}, map[cas.Digest]struct{}(nil)
 	if p.finder != nil {
 		var err error
-		if gaps, err = p.findGaps(ctx, gaps); err != nil {
+		if gaps, known, err = p.findFirst(ctx, root); err != nil {
 			return err
 		}
 	}
 	for len(gaps) > 0 {
-		below, err := p.closure.read(ctx, p.from, gaps, p.opt.Parallel)
+		below, err := p.closure.read(ctx, p.from, gaps, known, p.opt.Parallel)
 		if err != nil {
 			return err
 		}
@@ -67,22 +71,53 @@ func (p *pusher) find(ctx context.Context, root cas.Digest) error {
 	return nil
 }
 
+// findFirst asks far for the closure of root. If that is incomplete, it returns
+// as well what far is known to have complete.
+func (p *pusher) findFirst(ctx context.Context, root cas.Digest) (gaps []cas.Digest, known map[cas.Digest]struct{}, err error) {
+	complete := false
+	group, asking := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		gaps, err = p.findGaps(asking, []cas.Digest{root})
+		return err
+	})
+	group.Go(func() (err error) {
+		complete, err = p.hasClosures(asking, p.opt.Have)
+		return err
+	})
+	if err := group.Wait(); err != nil || len(gaps) == 0 || !complete {
+		return gaps, nil, err
+	}
+	return gaps, held(ctx, p.from, p.opt.Have, p.opt.Parallel), nil
+}
+
+var errIncomplete = errors.New("incomplete")
+
+// hasClosures tells whether far holds all of some closures.
+func (p *pusher) hasClosures(ctx context.Context, roots []cas.Digest) (bool, error) {
+	if len(roots) == 0 {
+		return false, nil
+	}
+	err := p.patience.try(ctx, func() error {
+		return p.finder.FindMissing(ctx, roots, func(_, _ []cas.Digest) error { return errIncomplete })
+	})
+	if errors.Is(err, errIncomplete) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // findGaps asks far for the closures of roots. It returns the missing trees
 // that were not known to be missing.
 func (p *pusher) findGaps(ctx context.Context, roots []cas.Digest) (gaps []cas.Digest, err error) {
 	if len(roots) == 0 {
 		return nil, nil
 	}
-	err = p.finder.FindMissing(ctx, roots, func(trees, files []cas.Digest) error {
-		for _, d := range trees {
-			if p.addTree(d) {
-				gaps = append(gaps, d)
-			}
-		}
-		for _, d := range files {
-			p.addFile(d)
-		}
-		return nil
+	err = p.patience.try(ctx, func() error {
+		return p.finder.FindMissing(ctx, roots, func(trees, files []cas.Digest) error {
+			gaps = append(gaps, p.addTrees(trees)...)
+			p.addFiles(files)
+			return nil
+		})
 	})
 	return gaps, err
 }
@@ -91,93 +126,101 @@ func (p *pusher) findGaps(ctx context.Context, roots []cas.Digest) (gaps []cas.D
 // that far lacks. It returns trees that turn out to be missing below trees that
 // are there.
 func (p *pusher) askBelow(ctx context.Context, trees []cas.Digest) (gaps []cas.Digest, err error) {
-	missing, err := lacking(ctx, p.far, trees)
+	missing, err := p.lacking(ctx, trees)
 	if err != nil {
 		return nil, err
 	}
-	for _, d := range missing {
-		p.addTree(d)
-	}
+	p.addTrees(missing)
 	if p.finder == nil {
-		return nil, p.askFiles(ctx, trees) // a tree that is there may be incomplete
+		missing = trees // one that is there may be incomplete
 	}
-	if err := p.askFiles(ctx, missing); err != nil {
-		return nil, err
+	var files []cas.Digest
+	group, asking := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		files, err = p.lacking(asking, p.filesIn(missing))
+		return err
+	})
+	if p.finder != nil {
+		below := p.presentBelow(missing)
+		group.Go(func() (err error) {
+			gaps, err = p.findGaps(asking, below)
+			return err
+		})
 	}
-	return p.findGaps(ctx, p.presentChildren(missing))
+	err = group.Wait()
+	p.addFiles(files)
+	return gaps, err
 }
 
-// presentChildren returns the trees that far holds right below trees that it
-// lacks.
-func (p *pusher) presentChildren(missing []cas.Digest) []cas.Digest {
-	present := map[cas.Digest]struct{}{}
+func (p *pusher) lacking(ctx context.Context, ds []cas.Digest) ([]cas.Digest, error) {
+	return lacking(ctx, patientHaser{p.far, &p.patience}, ds)
+}
+
+// presentBelow returns the trees that far holds right below trees that it
+// lacks, as far as they were read.
+func (p *pusher) presentBelow(missing []cas.Digest) []cas.Digest {
+	var present list
 	for _, d := range missing {
 		for _, child := range p.closure[d].trees {
-			if _, lacks := p.trees[child]; !lacks {
-				present[child] = struct{}{}
+			if _, read := p.closure[child]; read && !p.trees.has(child) {
+				present.add(child)
 			}
 		}
 	}
-	return slices.Collect(maps.Keys(present))
+	return present.all
 }
 
-// askFiles asks about the files in these trees.
-func (p *pusher) askFiles(ctx context.Context, trees []cas.Digest) error {
-	files := map[cas.Digest]struct{}{}
+// filesIn returns the files in trees that were read.
+func (p *pusher) filesIn(trees []cas.Digest) []cas.Digest {
+	var files list
 	for _, d := range trees {
 		for _, file := range p.closure[d].files {
-			files[file] = struct{}{}
+			files.add(file)
 		}
 	}
-	missing, err := lacking(ctx, p.far, slices.Collect(maps.Keys(files)))
-	for _, d := range missing {
-		p.addFile(d)
-	}
-	return err
+	return files.all
 }
 
-// addTree tells whether d was not known to be missing.
-func (p *pusher) addTree(d cas.Digest) bool {
-	if _, known := p.trees[d]; known {
-		return false
+// addTrees returns those that were not known to be missing.
+func (p *pusher) addTrees(ds []cas.Digest) (news []cas.Digest) {
+	for _, d := range ds {
+		if p.trees.add(d) {
+			news = append(news, d)
+			p.opt.Observer.Missing(d, true)
+		}
 	}
-	p.trees[d] = struct{}{}
-	p.opt.Observer.Missing(d, true)
-	return true
+	return news
 }
 
-func (p *pusher) addFile(d cas.Digest) {
-	if _, known := p.files[d]; !known {
-		p.files[d] = struct{}{}
-		p.opt.Observer.Missing(d, false)
+func (p *pusher) addFiles(ds []cas.Digest) {
+	for _, d := range ds {
+		if p.files.add(d) {
+			p.opt.Observer.Missing(d, false)
+		}
 	}
 }
 
-// send moves the files, then the trees, each behind all that it names.
-func (p *pusher) send(ctx context.Context) error {
-	files := slices.Collect(maps.Keys(p.files))
+func (p *pusher) sendFiles(ctx context.Context) error {
 	group, sending := errgroup.WithContext(ctx)
 	group.SetLimit(streams)
-	for batch := range slices.Chunk(files, batchSize) {
+	for some := range slices.Chunk(p.files.all, batchSize) {
 		if sending.Err() != nil {
 			break
 		}
-		group.Go(func() error { return p.sendBatch(sending, batch, false) })
+		group.Go(func() error { return p.sendBatch(sending, some, false) })
 	}
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	return p.sendTrees(ctx)
+	return group.Wait()
 }
 
-// sendTrees keeps the order within one batch if far takes batches, whose
-// objects are stored one after the other, and else by waiting.
+// sendTrees moves the missing trees. A far store that walks when it is asked
+// takes them all at once: a tree that is there before what it names is found
+// incomplete until all of it is there. Of another, a tree that is there is all
+// that anybody can see, so each waits for those that it names.
 func (p *pusher) sendTrees(ctx context.Context) error {
-	layers := p.closure.byHeight(p.trees)
-	if _, batches := p.far.(cas.BatchPutter); batches {
-		layers = [][]cas.Digest{slices.Concat(layers...)}
+	if p.finder != nil {
+		return p.sendBatch(ctx, p.trees.all, true)
 	}
-	for _, layer := range layers {
+	for _, layer := range p.closure.byHeight(&p.trees) {
 		if err := p.sendBatch(ctx, layer, true); err != nil {
 			return err
 		}
@@ -185,21 +228,30 @@ func (p *pusher) sendTrees(ctx context.Context) error {
 	return context.Cause(ctx)
 }
 
+// sendBatch sends objects in one call, and those that were not acknowledged
+// again if it breaks.
 func (p *pusher) sendBatch(ctx context.Context, ds []cas.Digest, areTrees bool) error {
-	if len(ds) == 0 {
-		return nil
-	}
-	var absent error
-	err := cas.PutMany(ctx, p.far, opening(ctx, p.from, ds, &absent), p.opt.perStream(), func(d cas.Digest, err error) error {
-		if err == nil {
+	b := newBatch(ds)
+	return p.patience.try(ctx, func() error {
+		left := b.left()
+		if len(left) == 0 {
+			return nil
+		}
+		var absent error
+		err := cas.PutMany(ctx, p.far, opening(ctx, p.from, left, &absent), p.opt.perStream(), func(d cas.Digest, err error) error {
+			if err != nil {
+				return err
+			}
+			b.arrived(d)
+			p.patience.success()
 			p.opt.Observer.Moved(d, areTrees)
+			return nil
+		})
+		if absent != nil {
+			return absent
 		}
 		return err
 	})
-	if absent != nil {
-		return absent
-	}
-	return err
 }
 
 // opening iterates over the objects ds of from. It ends early at one that can't

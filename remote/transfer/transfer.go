@@ -1,14 +1,20 @@
 // Package transfer moves a tree, that is its whole closure, from store to
-// store. Only what the receiving store lacks is moved, and each tree object
-// only after everything below it, so that a transfer that was cut off leaves a
-// store that is merely further on.
+// store. Only what the receiving store lacks is moved, and a transfer that was
+// cut off leaves a store that is merely further on.
 //
 // The package does not know which store is on this machine. Push is used where
 // the receiver is far and answers questions, Pull where the receiver is near
 // and the trees have to be fetched before more is known.
+//
+// What a receiver may hold in between follows from how it is asked later. Push
+// sends files before trees, and to a store that can only be asked for single
+// objects each tree after those that it names. Pull keeps trees as they come:
+// near is walked, so that a tree there promises nothing.
 package transfer
 
 import (
+	"time"
+
 	"github.com/fstree/fstree/cas"
 )
 
@@ -16,6 +22,15 @@ import (
 type Options struct {
 	// Parallel is the number of objects under way at once, at least 1.
 	Parallel int
+	// Have are trees that the receiver probably holds with all that is below
+	// them, and that probably have much in common with the one to move. They
+	// save questions and bytes; they need not be right.
+	Have []cas.Digest
+	// Patience is how long a far store that was reached may fail with
+	// cas.ErrUnavailable before the transfer does. What has arrived until then
+	// is not sent again. DefaultPatience if zero. A store that was never
+	// reached is given up within a second of its first failure.
+	Patience time.Duration
 	// Observer is told what happens. It may be nil.
 	Observer Observer
 }
@@ -31,6 +46,9 @@ type Observer interface {
 
 func (o *Options) fill() {
 	o.Parallel = max(o.Parallel, 1)
+	if o.Patience == 0 {
+		o.Patience = DefaultPatience
+	}
 	if o.Observer == nil {
 		o.Observer = silent{}
 	}
@@ -48,7 +66,7 @@ const (
 	// hasBatch bounds a question about presence.
 	hasBatch = 1000
 	// batchSize is the number of objects that one call moves.
-	batchSize = 512
+	batchSize = 1024
 	// streams is how many such calls are under way at once. One works while
 	// another waits for its acknowledgements.
 	streams = 4

@@ -39,17 +39,12 @@ func sample(t *testing.T) (*memory.Store, cas.Digest) {
 	return s, treetest.Dir(t, s, "", append(dirs, shared)...).Digest
 }
 
-// finding adds the power of a server to a store.
-type finding struct{ *memory.Store }
-
-func (f finding) FindMissing(ctx context.Context, roots []cas.Digest, report tree.ReportMissing) error {
-	return tree.FindMissing(ctx, f.Store, roots, 4, report)
-}
-
-// ordered fails when a tree is put before what it names.
+// ordered fails when a tree is put before a file that it names, or, where trees
+// are to be ordered among themselves, before a tree that it names.
 type ordered struct {
-	cas.Store
-	t *testing.T
+	*memory.Store
+	t     *testing.T
+	trees bool
 }
 
 func (o ordered) Put(ctx context.Context, d cas.Digest, r io.Reader) error {
@@ -59,30 +54,25 @@ func (o ordered) Put(ctx context.Context, d cas.Digest, r io.Reader) error {
 	}
 	if made, err := tree.Decode(data); err == nil {
 		for e := range made.All() {
-			if e.Type == tree.Symlink {
-				continue
-			}
-			if present, err := o.Store.Has(ctx, []cas.Digest{e.Digest}); err != nil || !present[0] {
-				o.t.Errorf("tree %s was put before its entry %q", d, e.Name)
+			if e.Type == tree.File || e.Type == tree.Dir && o.trees {
+				o.expect(ctx, d, e)
 			}
 		}
 	}
 	return o.Store.Put(ctx, d, bytes.NewReader(data))
 }
 
-type orderedFinding struct {
-	ordered
-	finding
+func (o ordered) expect(ctx context.Context, d cas.Digest, e tree.Entry) {
+	if present, err := o.Has(ctx, []cas.Digest{e.Digest}); err != nil || !present[0] {
+		o.t.Errorf("tree %s was put before its entry %q", d, e.Name)
+	}
 }
 
-func (o orderedFinding) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
-	return o.finding.Get(ctx, d)
-}
-func (o orderedFinding) Has(ctx context.Context, ds []cas.Digest) ([]bool, error) {
-	return o.finding.Has(ctx, ds)
-}
-func (o orderedFinding) Put(ctx context.Context, d cas.Digest, r io.Reader) error {
-	return o.ordered.Put(ctx, d, r)
+// finding adds the power of a server to a store.
+type finding struct{ ordered }
+
+func (f finding) FindMissing(ctx context.Context, roots []cas.Digest, report tree.ReportMissing) error {
+	return tree.FindMissing(ctx, f.Store, roots, 4, report)
 }
 
 // record counts what an Observer is told.
@@ -123,15 +113,15 @@ func (r *record) expect(t *testing.T, objects int) {
 func each(t *testing.T, test func(t *testing.T, far *memory.Store, asked cas.Store)) {
 	t.Run("asking", func(t *testing.T) {
 		far := &memory.Store{}
-		test(t, far, ordered{far, t})
+		test(t, far, ordered{far, t, true})
 	})
 	t.Run("finding", func(t *testing.T) {
 		far := &memory.Store{}
-		test(t, far, orderedFinding{ordered{far, t}, finding{far}})
+		test(t, far, finding{ordered{far, t, false}})
 	})
 }
 
-func TestPushMovesWhatIsMissingChildrenFirst(t *testing.T) {
+func TestPushMovesWhatIsMissingInOrder(t *testing.T) {
 	each(t, func(t *testing.T, far *memory.Store, asked cas.Store) {
 		near, root := sample(t)
 		r := newRecord()
@@ -209,7 +199,7 @@ func TestPullMovesWhatIsMissing(t *testing.T) {
 // bulk sends closures, and counts what is asked for one by one.
 type bulk struct {
 	*memory.Store
-	gets atomic.Int64
+	gets, closures, sent atomic.Int64
 }
 
 func (b *bulk) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
@@ -218,11 +208,10 @@ func (b *bulk) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
 }
 
 func (b *bulk) GetClosure(ctx context.Context, roots, have []cas.Digest, visit tree.VisitTree) error {
-	return tree.Walk(ctx, b.Store, roots, 1, func(d cas.Digest, t *tree.Tree, err error) error {
-		if err != nil {
-			return visit(d, nil, nil, err)
-		}
-		return visit(d, t.Encode(), make([]int64, t.Len()), nil)
+	b.closures.Add(1)
+	return tree.WalkSized(ctx, struct{ cas.Getter }{b.Store}, roots, have, 1, func(s tree.Sized) error {
+		b.sent.Add(1)
+		return visit(s.Digest, s.Data, s.Sizes, s.Err)
 	})
 }
 
@@ -252,6 +241,69 @@ func TestPullReadsTreesInBulk(t *testing.T) {
 	if !errors.Is(err, cas.ErrNotFound) {
 		t.Errorf("incomplete far store: %v", err)
 	}
+}
+
+func TestPullLeavesOutTreesThatNearHas(t *testing.T) {
+	store := &memory.Store{}
+	before, after := deepTree(t, store, 100, 10, "before"), deepTree(t, store, 100, 10, "after")
+	far, near := &bulk{Store: store}, &memory.Store{}
+	if err := transfer.Pull(t.Context(), store, near, before, transfer.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	hole := cas.Sum([]byte("dir 9 0a"))
+	near.Remove(hole)
+	if err := transfer.Pull(t.Context(), far, near, after, transfer.Options{Have: []cas.Digest{before, hole}}); err != nil {
+		t.Fatal(err)
+	}
+	if n := far.sent.Load(); n != 10 {
+		t.Errorf("far sent %d trees, want the 10 that differ", n)
+	}
+	if n := far.gets.Load(); n != 2 {
+		t.Errorf("far sent %d files, want the one that differs and the one that was lost", n)
+	}
+	expectClosure(t, near, after)
+}
+
+func expectClosure(t *testing.T, store tree.Holder, root cas.Digest) {
+	t.Helper()
+	if err := tree.FindMissing(t.Context(), store, []cas.Digest{root}, 8, func(trees, files []cas.Digest) error {
+		return fmt.Errorf("%d trees and %d files", len(trees), len(files))
+	}); err != nil {
+		t.Errorf("incomplete: %v", err)
+	}
+}
+
+// TestPullFillsGapsTogether: many gaps, at all depths, are one question.
+func TestPullFillsGapsTogether(t *testing.T) {
+	store := &memory.Store{}
+	root := deepTree(t, store, 200, 20, "deepest")
+	far, near := &bulk{Store: store}, &memory.Store{}
+	if err := transfer.Pull(t.Context(), store, near, root, transfer.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	for d := root; !d.IsZero(); {
+		made, err := tree.Read(t.Context(), store, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d = cas.Digest{}
+		for e := range made.All() {
+			switch e.Name {
+			case "row":
+				d = e.Digest
+			case "deepest":
+			default:
+				near.Remove(e.Digest)
+			}
+		}
+	}
+	if err := transfer.Pull(t.Context(), far, near, root, transfer.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if n := far.closures.Load(); n != 1 {
+		t.Errorf("%d questions about trees, want 1", n)
+	}
+	expectClosure(t, near, root)
 }
 
 func TestPullNamesWhatIsNowhere(t *testing.T) {

@@ -1,0 +1,76 @@
+package transfer
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/fstree/fstree/cas"
+	"github.com/fstree/fstree/cas/tree"
+)
+
+// fetch copies files from far to near. Small ones are stored side by side: a
+// store that many write to at once has one write for all of them.
+func (p *puller) fetch(ctx context.Context, ds []cas.Digest) error {
+	for _, d := range ds {
+		p.opt.Observer.Missing(d, false)
+	}
+	storing, ctx := errgroup.WithContext(ctx)
+	storing.SetLimit(p.opt.perStream())
+	b := newBatch(ds)
+	err := p.patience.try(ctx, func() error {
+		return cas.GetMany(ctx, p.far, b.left(), p.opt.perStream(), func(d cas.Digest, o cas.Object, err error) error {
+			if err != nil {
+				return err
+			}
+			if err := p.keep(ctx, storing, d, o); err != nil {
+				return err
+			}
+			b.arrived(d)
+			p.patience.success()
+			return nil
+		})
+	})
+	if failed := storing.Wait(); failed != nil {
+		return failed
+	}
+	return err
+}
+
+// keep stores o near: at once if it is large, beside others if it is small.
+func (p *puller) keep(ctx context.Context, storing *errgroup.Group, d cas.Digest, o cas.Object) error {
+	head := heads.Get().(*[headSize]byte)
+	n, err := io.ReadFull(o, head[:])
+	switch err {
+	case io.EOF, io.ErrUnexpectedEOF: // all of it, and verified
+		storing.Go(func() error {
+			defer heads.Put(head)
+			return p.put(ctx, d, bytes.NewReader(head[:n]), false)
+		})
+		return nil
+	case nil:
+		err = p.put(ctx, d, io.MultiReader(bytes.NewReader(head[:]), o), false)
+	}
+	heads.Put(head)
+	return err
+}
+
+// headSize is what is read of an object to see whether it is small.
+const headSize = 64<<10 + 1
+
+var heads = sync.Pool{New: func() any { return new([headSize]byte) }}
+
+func (p *puller) keepTree(ctx context.Context, s tree.Sized) error {
+	return p.put(ctx, s.Digest, bytes.NewReader(s.Data), true)
+}
+
+func (p *puller) put(ctx context.Context, d cas.Digest, r io.Reader, isTree bool) error {
+	err := p.near.Put(ctx, d, r)
+	if err == nil {
+		p.opt.Observer.Moved(d, isTree)
+	}
+	return err
+}
