@@ -34,9 +34,6 @@ func (s *Store) put(ctx context.Context, want cas.Digest, r io.Reader) (cas.Dige
 		return cas.Digest{}, 0, err
 	}
 	d, err := name(want, h[:n])
-	if err == nil {
-		err = s.keep(d)
-	}
 	if err != nil {
 		heads.Put(h)
 		return cas.Digest{}, 0, err
