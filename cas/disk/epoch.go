@@ -35,10 +35,16 @@ func (s *Store) epochPath() string { return s.path(runDir, "epoch") }
 // Epoch returns a text with this promise: what the store held when it was
 // returned, and whatever came since, the store still holds if it is returned
 // again. The empty text promises nothing. It reads a few bytes beside the
-// index, which it neither opens nor asks for. It changes every five minutes, so
-// that who relies on it asks for its objects that often, and thereby keeps them
-// from being evicted.
+// index, which it neither opens nor asks for.
+//
+// Who relies on the epoch does not ask for the objects, so Options.Hold does
+// not keep them; Options.Retention has to. The epoch changes every five minutes,
+// so that who relies on it asks at least that often; where Retention is shorter
+// there is no epoch.
 func (s *Store) Epoch(context.Context) (string, error) {
+	if s.opt.Retention < epochLength {
+		return "", nil
+	}
 	name, err := os.ReadFile(s.epochPath())
 	if err != nil || len(name) == 0 {
 		return "", nil

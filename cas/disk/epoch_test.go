@@ -22,7 +22,7 @@ func epoch(t *testing.T, s *Store) string {
 // and a large object.
 func settled(t *testing.T, c *clock) (s *Store, small, large cas.Digest) {
 	s = openOwner(t, t.TempDir())
-	c.runs(s, Options{})
+	c.runs(s, Options{Retention: time.Hour})
 	small, large = put(t, s, castest.Bytes(5000, 1)), put(t, s, castest.Bytes(500_000, 1))
 	if epoch(t, s) == "" {
 		t.Fatal("there is no epoch")
@@ -42,7 +42,7 @@ func TestWritingAndReadingAreNoLoss(t *testing.T) {
 		t.Errorf("evicted %d objects, the epoch was %s, is %s", n, before, epoch(t, s))
 	}
 	s.Close()
-	s = open(t, s.dir, Options{})
+	s = open(t, s.dir, s.opt)
 	s.now = c.now
 	if after := epoch(t, s); after != before {
 		t.Errorf("after reopening the epoch was %s, is %s", before, after)
@@ -57,7 +57,7 @@ func TestEpochIsKnownWithoutTheIndex(t *testing.T) {
 	var c clock
 	owner, _, _ := settled(t, &c)
 	owner.Close()
-	s := open(t, owner.dir, Options{})
+	s := open(t, owner.dir, owner.opt)
 	if epoch(t, s) == "" {
 		t.Error("there is no epoch")
 	}
@@ -71,8 +71,9 @@ func TestEveryLossEndsTheEpoch(t *testing.T) {
 	for name, lose := range map[string]func(t *testing.T, s *Store, small, large cas.Digest){
 		"eviction": func(t *testing.T, s *Store, small, large cas.Digest) {
 			c.advance(time.Second)
-			s.opt.Size = 1
-			if n, _ := evict(t, s); n != 2 {
+			other := openClient(t, s.dir)
+			other.opt = Options{Size: 1}
+			if n, _ := evict(t, other); n != 2 {
 				t.Fatalf("evicted %d objects", n)
 			}
 		},
@@ -155,6 +156,9 @@ func TestEpochEndsWithTime(t *testing.T) {
 	if epoch(t, s) == before {
 		t.Error("the epoch lasts longer than its length")
 	}
+	if s.opt.Retention = epochLength - 1; epoch(t, s) != "" {
+		t.Error("there is an epoch where objects may go before it ends")
+	}
 }
 
 // TestNoEpochWhileObjectsLeave looks from within a loss, as a process would
@@ -185,6 +189,7 @@ func TestNoEpochWhileObjectsLeave(t *testing.T) {
 	}
 	s.Close()
 	s = openOwner(t, s.dir)
+	s.opt.Retention = time.Hour
 	if e := epoch(t, s); e == "" || e == before {
 		t.Errorf("with the next owner the epoch is %s", e)
 	}
