@@ -102,6 +102,7 @@ func TestTransferOverANetworkThatBreaks(t *testing.T) {
 				!strings.Contains(stderr.String(), "unavailable") {
 				t.Fatalf("%v: %v: %s", args, err, &stderr)
 			}
+			t.Logf("run %d after %d cuts: %s", runs, breaking.cuts.Load(), &stderr)
 		}
 		t.Fatalf("%v never succeeded", args)
 		return "", 0
