@@ -10,7 +10,7 @@ FUZZTIME ?= 20s
 # The tests create very many files: in memory, where there is room for them.
 SCRATCH := $(if $(wildcard /dev/shm/.),/dev/shm,$(or $(TMPDIR),/tmp))
 
-.PHONY: all build quickstart test setup lint generate unit stories fuzz bench-worktree clean
+.PHONY: all build quickstart test setup lint generate unit stories fuzz bench-worktree bench-transfer clean
 
 all: build
 
@@ -52,6 +52,11 @@ fuzz:
 # bench-worktree measures write-tree and checkout against git, cp and bare walks.
 bench-worktree:
 	$(GO) run ./scripts/bench-worktree $(BENCHFLAGS)
+
+# bench-transfer measures push and pull against rsync, near and far.
+bench-transfer: build
+	scripts/setup.sh bench
+	$(GO) run ./scripts/bench-transfer $(BENCHFLAGS)
 
 clean:
 	rm -rf bin dist

@@ -42,7 +42,9 @@ var allowed = map[string][]string{
 	"cmd/fstree":             {"*"},
 	"e2e":                    {},
 	"scripts/genproto":       {},
-	"scripts/bench-worktree": {"cas", "cas/disk", "fs/worktree"},
+	"scripts/internal/bench": {},
+	"scripts/bench-worktree": {"cas", "cas/disk", "fs/worktree", "scripts/internal/bench"},
+	"scripts/bench-transfer": {"scripts/internal/bench"},
 }
 
 // libraries are the ones that only some packages may know.

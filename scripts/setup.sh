@@ -2,11 +2,13 @@
 # Installs what a Debian-like machine lacks for the given job, and says so.
 #   scripts/setup.sh run     what fstree needs to mount
 #   scripts/setup.sh test    what the tests need as well
+#   scripts/setup.sh bench   what the benchmarks measure against
 set -euo pipefail
 
-declare -A package=([fusermount3]=fuse3 [git]=git [openssl]=openssl [curl]=curl [nginx]=nginx [unshare]=util-linux [setpriv]=util-linux [gcc]=gcc)
+declare -A package=([fusermount3]=fuse3 [git]=git [openssl]=openssl [curl]=curl [nginx]=nginx [unshare]=util-linux [setpriv]=util-linux [gcc]=gcc [rsync]=rsync)
 needed=(fusermount3)
 [ "${1:-run}" = test ] && needed+=(git curl openssl nginx unshare setpriv gcc)
+[ "${1:-run}" = bench ] && needed+=(git rsync)
 
 PATH=$PATH:/usr/sbin:/sbin
 missing=()

@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -63,6 +64,11 @@ func texts(ds []cas.Digest) []string {
 // that it lacks nothing is known. report is called from one goroutine; its
 // error ends the call and is returned.
 func (s *Store) FindMissing(ctx context.Context, roots []cas.Digest, report func(trees, files []cas.Digest) error) error {
+	// Whoever asks what is missing may be about to send it, which begins with
+	// this question; a failure is then told again.
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	asking.Go(func() { s.extended(ctx) })
 	m := missing{roots: roots, seen: map[cas.Digest]struct{}{}}
 	for batch := range slices.Chunk(roots, hasBatch) {
 		if err := s.findSome(ctx, batch, &m, report); err != nil {

@@ -5,23 +5,21 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"flag"
 	"fmt"
 	"log"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"time"
 
 	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/disk"
 	"github.com/fstree/fstree/fs/worktree"
+	"github.com/fstree/fstree/scripts/internal/bench"
 )
 
 var (
@@ -46,8 +44,12 @@ func main() {
 		check(err)
 		defer os.RemoveAll(base)
 		fmt.Printf("\n%s\n", dir)
-		for _, make := range []func(string) (string, error){goSource, smallFiles, bigFile} {
-			b := &bench{base: base, dir: filepath.Join(base, "tree")}
+		for _, make := range []func(string) (string, error){
+			bench.GoSource,
+			func(dir string) (string, error) { return bench.SmallFiles(dir, *small) },
+			func(dir string) (string, error) { return bench.BigFile(dir, *big) },
+		} {
+			b := &subject{base: base, dir: filepath.Join(base, "tree")}
 			name, err := make(b.dir)
 			check(err)
 			fmt.Printf("\n  %s\n", name)
@@ -64,89 +66,37 @@ func check(err error) {
 	}
 }
 
-// goSource copies the source of the Go tool that runs this.
-func goSource(dir string) (string, error) {
-	out, err := exec.Command("go", "env", "GOROOT").Output()
-	if err != nil {
-		return "", err
-	}
-	source := filepath.Join(string(bytes.TrimSpace(out)), "src")
-	return "source of Go", run("", "cp", "-a", source+"/.", dir)
-}
-
-func smallFiles(dir string) (string, error) {
-	r := rand.New(rand.NewPCG(1, 2))
-	data := make([]byte, 8<<10)
-	for i := range data {
-		data[i] = byte(r.Uint32())
-	}
-	const perDir = 20
-	for i := range *small {
-		below := filepath.Join(dir, fmt.Sprint("group", i/perDir/50), fmt.Sprint("dir", i/perDir))
-		if i%perDir == 0 {
-			if err := os.MkdirAll(below, 0o755); err != nil {
-				return "", err
-			}
-		}
-		content := append(fmt.Append(nil, i), data[:r.IntN(len(data))]...)
-		if err := os.WriteFile(filepath.Join(below, fmt.Sprint("file", i)), content, 0o644); err != nil {
-			return "", err
-		}
-	}
-	return fmt.Sprintf("%d files of 0 to 8 KiB", *small), nil
-}
-
-func bigFile(dir string) (string, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return "", err
-	}
-	f, err := os.Create(filepath.Join(dir, "big"))
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	block := make([]byte, 1<<20)
-	r := rand.NewChaCha8([32]byte{1})
-	for range *big {
-		r.Read(block)
-		if _, err := f.Write(block); err != nil {
-			return "", err
-		}
-	}
-	return fmt.Sprintf("one file of %d MiB", *big), nil
-}
-
-// bench measures everything about one tree.
-type bench struct {
+// subject is one tree, about which everything is measured.
+type subject struct {
 	base, dir string
 	root      cas.Digest
 }
 
-func (b *bench) path(name string) string { return filepath.Join(b.base, name) }
+func (b *subject) path(name string) string { return filepath.Join(b.base, name) }
 
-func (b *bench) run() {
+func (b *subject) run() {
 	hashing := b.best(nothing, func() error { return hashAll(b.dir, *threads) })
-	b.report("write, first time", b.best(b.forget, b.write), "read and hash", hashing, 1.5)
+	bench.Report("write, first time", b.best(b.forget, b.write), "read and hash", hashing, 1.5)
 
-	check(run(b.dir, "git", "init", "-q"))
-	check(run(b.dir, "git", "add", "-A"))
-	git := b.best(nothing, func() error { return run(b.dir, "git", "add", "-A") })
+	check(bench.Run(b.dir, "git", "init", "-q"))
+	check(bench.Run(b.dir, "git", "add", "-A"))
+	git := b.best(nothing, func() error { return bench.Run(b.dir, "git", "add", "-A") })
 	b.moveGit()
 	walk := b.best(nothing, func() error { return walkAll(b.dir, *threads) })
 	time.Sleep(50 * time.Millisecond)
 	check(b.write())
 	unchanged := b.best(nothing, b.write)
-	b.report("write, unchanged", unchanged, "git add -A", git, 1)
-	b.report("write, unchanged", unchanged, "bare walk", walk, 1.5)
-	b.report("write, 1 % changed", b.best(b.touch, b.write), "write, unchanged", unchanged, 0)
+	bench.Report("write, unchanged", unchanged, "git add -A", git, 1)
+	bench.Report("write, unchanged", unchanged, "bare walk", walk, 1.5)
+	bench.Report("write, 1 % changed", b.best(func() error { return bench.Touch(b.dir) }, b.write), "write, unchanged", unchanged, 0)
 
 	out := b.path("out")
-	copying := b.best(func() error { return os.RemoveAll(out) }, func() error { return run("", "cp", "-a", b.dir, out) })
+	copying := b.best(func() error { return os.RemoveAll(out) }, func() error { return bench.Run("", "cp", "-a", b.dir, out) })
 	checkout := b.best(func() error { return os.RemoveAll(out) }, b.checkout)
-	b.report("checkout, into nothing", checkout, "cp -a", copying, 0.7)
+	bench.Report("checkout, into nothing", checkout, "cp -a", copying, 0.7)
 	time.Sleep(50 * time.Millisecond)
 	check(b.checkout())
-	b.report("checkout, unchanged", b.best(nothing, b.checkout), "bare walk", walk, 1.5)
+	bench.Report("checkout, unchanged", b.best(nothing, b.checkout), "bare walk", walk, 1.5)
 	check(os.RemoveAll(out))
 
 	check(b.forget())
@@ -157,77 +107,35 @@ func (b *bench) run() {
 
 func nothing() error { return nil }
 
-// best returns the shortest time of work, each time after prepare.
-func (b *bench) best(prepare, work func() error) time.Duration {
-	var times []time.Duration
-	for range *rounds {
-		check(prepare())
-		runtime.GC()
-		start := time.Now()
-		check(work())
-		times = append(times, time.Since(start))
-	}
-	return slices.Min(times)
+func (b *subject) best(prepare, work func() error) time.Duration {
+	took, err := bench.Best(*rounds, prepare, work)
+	check(err)
+	return took
 }
-
-// report prints a line; a goal of 0 is none.
-func (b *bench) report(what string, took time.Duration, peer string, peerTook time.Duration, goal float64) {
-	ratio := float64(took) / float64(peerTook)
-	verdict := ""
-	switch {
-	case goal > 0 && ratio <= goal:
-		verdict = fmt.Sprintf("goal %.1f met", goal)
-	case goal > 0:
-		verdict = fmt.Sprintf("goal %.1f MISSED", goal)
-	}
-	fmt.Printf("    %-24s %8.1f ms   %-18s %8.1f ms   %5.2f   %s\n", what, ms(took), peer, ms(peerTook), ratio, verdict)
-}
-
-func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
 
 // moveGit takes git's own files out of the tree.
-func (b *bench) moveGit() { check(os.RemoveAll(filepath.Join(b.dir, ".git"))) }
+func (b *subject) moveGit() { check(os.RemoveAll(filepath.Join(b.dir, ".git"))) }
 
 // forget makes the next write a first one.
-func (b *bench) forget() error {
+func (b *subject) forget() error {
 	os.RemoveAll(b.path("cache"))
 	os.Remove(b.path("index"))
 	os.Remove(b.path("out.index"))
 	return os.RemoveAll(b.path("out"))
 }
 
-func (b *bench) write() (err error) {
+func (b *subject) write() (err error) {
 	b.root, err = write(b.dir, b.path("cache"), b.path("index"))
 	return err
 }
 
-func (b *bench) checkout() error {
+func (b *subject) checkout() error {
 	return checkout(b.root, b.path("out"), b.path("cache"), b.path("out.index"))
-}
-
-// touch changes one file of a hundred.
-func (b *bench) touch() error {
-	i := 0
-	return filepath.WalkDir(b.dir, func(path string, e os.DirEntry, err error) error {
-		if err != nil || !e.Type().IsRegular() {
-			return err
-		}
-		if i++; i%100 != 0 {
-			return nil
-		}
-		f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		_, err = f.WriteString("x")
-		return err
-	})
 }
 
 // peak returns the largest resident memory of a step in a process of its own,
 // in MB.
-func (b *bench) peak(step string, args ...string) int64 {
+func (b *subject) peak(step string, args ...string) int64 {
 	self, err := os.Executable()
 	check(err)
 	cmd := exec.Command(self, append([]string{"-step", step, "-threads", fmt.Sprint(*threads)}, args...)...)
@@ -284,13 +192,4 @@ func checkout(root cas.Digest, dir, cache, index string) error {
 	opt := worktree.CheckoutOptions{Options: worktree.Options{Index: index, Threads: *threads}}
 	_, err = worktree.Checkout(context.Background(), dir, root, store, opt)
 	return err
-}
-
-func run(dir, name string, args ...string) error {
-	cmd := exec.Command(name, args...)
-	cmd.Dir = dir
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", cmd, err, out)
-	}
-	return nil
 }
