@@ -360,3 +360,55 @@ func expectExactTotals(t *testing.T, s *Store) {
 		t.Fatalf("counted %+v, listed %+v", got, sum)
 	}
 }
+
+// TestEpochIsNoLieBesideCrashes asks again and again, while others store, evict
+// and are killed, whether what was there in an epoch is still there at its end.
+func TestEpochIsNoLieBesideCrashes(t *testing.T) {
+	dir := t.TempDir()
+	var ds []cas.Digest
+	for i := range uint64(1000) {
+		ds = append(ds, cas.Sum(testObject(i%5, i/5)))
+	}
+	kept, changed := 0, 0
+	for range 40 {
+		a, b := start(t, dir, "churn"), start(t, dir, "churn")
+		a.out.Scan()
+		s := open(t, dir, Options{Retention: time.Hour})
+		killer := time.AfterFunc(rand.N(40*time.Millisecond), func() { a.Process.Kill() })
+		for end := time.Now().Add(50 * time.Millisecond); time.Now().Before(end); {
+			before := epoch(t, s)
+			first := hasAll(t, s, ds)
+			time.Sleep(rand.N(3 * time.Millisecond))
+			second := hasAll(t, s, ds)
+			if before == "" || before != epoch(t, s) {
+				changed++
+				continue
+			}
+			kept++
+			for i := range ds {
+				if first[i] && !second[i] {
+					t.Fatalf("%s was lost in the epoch %s", ds[i], before)
+				}
+			}
+		}
+		killer.Stop()
+		a.Process.Kill()
+		b.Process.Kill()
+		expectNoFailure(t, a)
+		expectNoFailure(t, b)
+		s.Close()
+	}
+	if kept == 0 || changed == 0 {
+		t.Errorf("%d times the epoch lasted, %d times it ended", kept, changed)
+	}
+	t.Logf("%d times the epoch lasted, %d times it ended", kept, changed)
+}
+
+func hasAll(t *testing.T, s *Store, ds []cas.Digest) []bool {
+	t.Helper()
+	present, err := s.Has(t.Context(), ds)
+	if err != nil {
+		t.Fatalf("Has: %v", err)
+	}
+	return present
+}
