@@ -44,7 +44,7 @@ func dial(s *Store) (*client, error) {
 	}
 	if hello.body[0] != protocolVersion {
 		conn.Close()
-		return nil, fmt.Errorf("cache %s: %w: it is in use by another version of this program", s.dir, cas.ErrUnavailable)
+		return nil, fmt.Errorf("cache %s: %w: it is in use by another version of this program", s.dir, ErrUnavailable)
 	}
 	conn.SetReadDeadline(time.Time{})
 	c := &client{store: s, conn: conn, done: make(chan struct{}), waiting: map[uint64]chan frame{}}

@@ -7,8 +7,6 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
-
-	"github.com/fstree/fstree/cas"
 )
 
 // databaseOptions keep Badger small. Values are entries of some thirty bytes,
@@ -51,7 +49,7 @@ func guard(fn func() error) (err error) {
 
 // errStuck means that Badger does not write. It tries again for ever where it
 // can't, with its directory gone, for example.
-var errStuck = fmt.Errorf("%w: Badger does not write; is its directory gone?", cas.ErrUnavailable)
+var errStuck = fmt.Errorf("%w: Badger does not write; is its directory gone?", ErrUnavailable)
 
 func (x *engine) closeDatabase() error {
 	return x.wait(func(done chan error) { go func() { done <- guard(x.db.Close) }() })

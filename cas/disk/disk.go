@@ -112,8 +112,18 @@ func Open(dir string, opt Options) (*Store, error) {
 	return s, nil
 }
 
+// ErrUnavailable is what errors.Is finds when it is the cache that can't be
+// asked: nobody answers who should. It is a cas.ErrUnavailable as well.
+var ErrUnavailable error = unavailable{}
+
+type unavailable struct{}
+
+func (unavailable) Error() string { return "cache unavailable" }
+
+func (unavailable) Is(target error) bool { return target == cas.ErrUnavailable }
+
 // errClosed is the cause when a closed Store is used.
-var errClosed = fmt.Errorf("%w: the cache was closed", cas.ErrUnavailable)
+var errClosed = fmt.Errorf("%w: it was closed", ErrUnavailable)
 
 // Close finishes what others have asked for, and leaves the index to them.
 // Objects that are open stay readable.

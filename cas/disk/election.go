@@ -9,8 +9,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/fstree/fstree/cas"
 )
 
 // patience bounds every wait for an owner that says nothing, and for Badger.
@@ -194,7 +192,7 @@ func (s *Store) silent() error {
 		who = "process " + strings.TrimSpace(string(pid))
 	}
 	return fmt.Errorf("cache %s: %w: %s owns the index and has not answered for %s; is it stopped?",
-		s.dir, cas.ErrUnavailable, who, s.patience)
+		s.dir, ErrUnavailable, who, s.patience)
 }
 
 // owner is the index in the process that holds the lock, and the server that

@@ -10,6 +10,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/fstree/fstree/cas"
+	"github.com/fstree/fstree/cas/disk"
 )
 
 // hinted is an error together with the way out of it.
@@ -64,6 +65,8 @@ func (a *app) advice(err error) string {
 		return `see "fstree --help"`
 	case errors.Is(err, context.Canceled):
 		return ""
+	case errors.Is(err, disk.ErrUnavailable):
+		return "" // the error names the process that is in the way
 	case errors.Is(err, cas.ErrUnavailable):
 		return "check --remote (FSTREE_REMOTE) and that the server runs"
 	case errors.Is(err, cas.ErrReadOnly):
