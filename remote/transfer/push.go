@@ -83,10 +83,14 @@ func (p *pusher) findFirst(ctx context.Context, root cas.Digest) (gaps []cas.Dig
 		complete, err = p.hasClosures(asking, p.opt.Have)
 		return err
 	})
-	if err := group.Wait(); err != nil || len(gaps) == 0 || !complete {
+	group.Go(func() error {
+		known = held(asking, p.from, p.opt.Have, p.opt.Parallel)
+		return nil
+	})
+	if err := group.Wait(); err != nil || !complete {
 		return gaps, nil, err
 	}
-	return gaps, held(ctx, p.from, p.opt.Have, p.opt.Parallel), nil
+	return gaps, known, nil
 }
 
 var errIncomplete = errors.New("incomplete")
