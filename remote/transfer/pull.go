@@ -110,7 +110,7 @@ func (p *puller) readFar(ctx context.Context, gaps, have []cas.Digest) error {
 
 func (p *puller) keepClosures(ctx context.Context, gaps, have []cas.Digest) error {
 	storing, reading := errgroup.WithContext(ctx)
-	storing.SetLimit(p.opt.perStream())
+	storing.SetLimit(p.opt.Parallel)
 	source := farTrees{p.far, p.near, setOf(gaps)}
 	err := tree.WalkSized(reading, source, gaps, have, p.opt.Parallel, func(s tree.Sized) error {
 		if s.Err == errKnown {

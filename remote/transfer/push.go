@@ -3,7 +3,6 @@ package transfer
 import (
 	"context"
 	"errors"
-	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -28,7 +27,7 @@ func Push(ctx context.Context, from cas.Getter, far cas.Store, root cas.Digest, 
 	if err := p.find(ctx, root); err != nil {
 		return err
 	}
-	if err := p.sendFiles(ctx); err != nil {
+	if err := p.send(ctx, p.files.all, false); err != nil {
 		return err
 	}
 	return p.sendTrees(ctx)
@@ -84,10 +83,14 @@ func (p *pusher) findFirst(ctx context.Context, root cas.Digest) (gaps []cas.Dig
 		complete, err = p.hasClosures(asking, p.opt.Have)
 		return err
 	})
-	if err := group.Wait(); err != nil || len(gaps) == 0 || !complete {
+	group.Go(func() error {
+		known = held(asking, p.from, p.opt.Have, p.opt.Parallel)
+		return nil
+	})
+	if err := group.Wait(); err != nil || !complete {
 		return gaps, nil, err
 	}
-	return gaps, held(ctx, p.from, p.opt.Have, p.opt.Parallel), nil
+	return gaps, known, nil
 }
 
 var errIncomplete = errors.New("incomplete")
@@ -200,49 +203,47 @@ func (p *pusher) addFiles(ds []cas.Digest) {
 	}
 }
 
-func (p *pusher) sendFiles(ctx context.Context) error {
-	group, sending := errgroup.WithContext(ctx)
-	group.SetLimit(streams)
-	for some := range slices.Chunk(p.files.all, batchSize) {
-		if sending.Err() != nil {
-			break
-		}
-		group.Go(func() error { return p.sendBatch(sending, some, false) })
-	}
-	return group.Wait()
-}
-
 // sendTrees moves the missing trees. A far store that walks when it is asked
 // takes them all at once: a tree that is there before what it names is found
 // incomplete until all of it is there. Of another, a tree that is there is all
 // that anybody can see, so each waits for those that it names.
 func (p *pusher) sendTrees(ctx context.Context) error {
 	if p.finder != nil {
-		return p.sendBatch(ctx, p.trees.all, true)
+		return p.send(ctx, p.trees.all, true)
 	}
 	for _, layer := range p.closure.byHeight(&p.trees) {
-		if err := p.sendBatch(ctx, layer, true); err != nil {
+		if err := p.send(ctx, layer, true); err != nil {
 			return err
 		}
 	}
 	return context.Cause(ctx)
 }
 
-// sendBatch sends objects in one call, and those that were not acknowledged
+// send moves objects in a few calls, each of which takes the next object when
+// it has sent one: waiting for the end of a call costs a round trip.
+func (p *pusher) send(ctx context.Context, ds []cas.Digest, areTrees bool) error {
+	q := &queue{waiting: ds}
+	group, sending := errgroup.WithContext(ctx)
+	for range min(streams, len(ds)/perCall+1) {
+		group.Go(func() error { return p.sendSome(sending, q, areTrees) })
+	}
+	return group.Wait()
+}
+
+// sendSome sends objects of q in one call, and those that were not acknowledged
 // again if it breaks.
-func (p *pusher) sendBatch(ctx context.Context, ds []cas.Digest, areTrees bool) error {
-	b := newBatch(ds)
+func (p *pusher) sendSome(ctx context.Context, q *queue, areTrees bool) error {
+	mine := q.share()
 	return p.patience.try(ctx, func() error {
-		left := b.left()
-		if len(left) == 0 {
+		if mine.again(); mine.empty() {
 			return nil
 		}
 		var absent error
-		err := cas.PutMany(ctx, p.far, opening(ctx, p.from, left, &absent), p.opt.perStream(), func(d cas.Digest, err error) error {
+		err := cas.PutMany(ctx, p.far, opening(ctx, p.from, mine, &absent), p.opt.perStream(), func(d cas.Digest, err error) error {
 			if err != nil {
 				return err
 			}
-			b.arrived(d)
+			mine.arrived(d)
 			p.patience.success()
 			p.opt.Observer.Moved(d, areTrees)
 			return nil
@@ -254,11 +255,11 @@ func (p *pusher) sendBatch(ctx context.Context, ds []cas.Digest, areTrees bool) 
 	})
 }
 
-// opening iterates over the objects ds of from. It ends early at one that can't
-// be opened, and sets *failure.
-func opening(ctx context.Context, from cas.Getter, ds []cas.Digest, failure *error) cas.Objects {
+// opening iterates over objects of from. It ends early at one that can't be
+// opened, and sets *failure.
+func opening(ctx context.Context, from cas.Getter, mine *share, failure *error) cas.Objects {
 	return func(yield func(cas.Digest, cas.Object) bool) {
-		for _, d := range ds {
+		for d := range mine.take {
 			o, err := from.Get(ctx, d)
 			if err != nil {
 				*failure = err

@@ -65,9 +65,11 @@ func (silent) Moved(cas.Digest, bool)   {}
 const (
 	// hasBatch bounds a question about presence.
 	hasBatch = 1000
-	// batchSize is the number of objects that one call moves.
+	// batchSize is the number of objects that one call fetches.
 	batchSize = 1024
+	// perCall is the number of objects to send that is worth a call of its own.
+	perCall = 256
 	// streams is how many such calls are under way at once. One works while
-	// another waits for its acknowledgements.
+	// another waits.
 	streams = 4
 )
