@@ -19,7 +19,7 @@ func (p *puller) fetch(ctx context.Context, ds []cas.Digest) error {
 		p.opt.Observer.Missing(d, false)
 	}
 	storing, ctx := errgroup.WithContext(ctx)
-	storing.SetLimit(p.opt.Parallel)
+	storing.SetLimit(p.opt.perStream())
 	b := newBatch(ds)
 	err := p.patience.try(ctx, func() error {
 		return cas.GetMany(ctx, p.far, b.left(), p.opt.perStream(), func(d cas.Digest, o cas.Object, err error) error {
