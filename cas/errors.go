@@ -45,3 +45,10 @@ func (e *MismatchError) Error() string {
 	}
 	return fmt.Sprintf("object %s is corrupt: its bytes are %s", e.Want, e.Got)
 }
+
+// IsAbsent tells whether err says that a store does not hold an object: it is
+// not there, or what is there is damaged. Storing it again mends both.
+func IsAbsent(err error) bool {
+	var mismatch *MismatchError
+	return errors.Is(err, ErrNotFound) || errors.As(err, &mismatch)
+}

@@ -2,7 +2,6 @@
 package remote
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -18,19 +17,10 @@ import (
 )
 
 // Store is a far store. A Store may have rarer powers, cas.Sizer and
-// MissingFinder among them; ask by type assertion.
+// transfer.ClosureFinder among them; ask by type assertion.
 type Store interface {
 	cas.Store
 	io.Closer
-}
-
-// MissingFinder is a Store that can walk closures where they lie.
-type MissingFinder interface {
-	// FindMissing tells what the store lacks of the closures of roots, each
-	// digest once, in pieces as they are found: absent trees, below which
-	// nothing is known, and absent files. report is called from one goroutine;
-	// its error ends the call and is returned.
-	FindMissing(ctx context.Context, roots []cas.Digest, report func(trees, files []cas.Digest) error) error
 }
 
 // Options of a Store. The zero value is sensible.

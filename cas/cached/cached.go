@@ -75,7 +75,7 @@ func (s *Store) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
 	if nearErr == nil {
 		return o, nil
 	}
-	if !fetchable(nearErr) {
+	if !cas.IsAbsent(nearErr) {
 		return s.without(ctx, d, nearErr)
 	}
 	err := s.fetch(ctx, d)
@@ -102,12 +102,6 @@ func (s *Store) without(ctx context.Context, d cas.Digest, nearErr error) (cas.O
 		return nil, fmt.Errorf("%w; near: %w", err, nearErr)
 	}
 	return o, nil
-}
-
-// fetchable tells whether a near error is mended by a fetch: the object is
-// absent or damaged.
-func fetchable(err error) bool {
-	return errors.Is(err, cas.ErrNotFound) || errors.As(err, new(*cas.MismatchError))
 }
 
 // Has tells which of ds near or far hold; far is asked only for what near lacks.

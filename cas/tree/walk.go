@@ -2,7 +2,6 @@ package tree
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"github.com/fstree/fstree/cas"
@@ -125,7 +124,7 @@ type missingFinder struct {
 }
 
 func (f *missingFinder) visit(ctx context.Context, d cas.Digest, t *Tree, err error) error {
-	if isAbsent(err) {
+	if cas.IsAbsent(err) {
 		return f.report([]cas.Digest{d}, nil)
 	}
 	if err != nil {
@@ -143,13 +142,6 @@ func (f *missingFinder) visit(ctx context.Context, d cas.Digest, t *Tree, err er
 		return nil
 	}
 	return f.ask(ctx)
-}
-
-// isAbsent is true as well for bytes that are not the tree they should be:
-// sending the tree again is what mends a store.
-func isAbsent(err error) bool {
-	var mismatch *cas.MismatchError
-	return errors.Is(err, cas.ErrNotFound) || errors.As(err, &mismatch)
 }
 
 // ask sends the collected question in bounded pieces.

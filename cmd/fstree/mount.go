@@ -73,7 +73,7 @@ func (c *mountCommand) serve(ctx context.Context, a *app, log *slog.Logger, read
 		if err != nil {
 			return err
 		}
-		log.Info("mounted", "tree", root, "dir", c.Dir, "remote", a.Remote)
+		log.Info("mounted", "tree", root, "dir", c.Dir, "remote", a.Remote, "mode", server.Mode())
 		ready()
 		stop := context.AfterFunc(ctx, func() { unmount(server, c.Dir, log) })
 		defer stop()

@@ -26,8 +26,8 @@ import (
 	"github.com/fstree/fstree/cas/memory"
 	"github.com/fstree/fstree/cas/tree"
 	pb "github.com/fstree/fstree/proto"
-	"github.com/fstree/fstree/remote"
 	"github.com/fstree/fstree/remote/server"
+	"github.com/fstree/fstree/remote/transfer"
 )
 
 // dial returns a plain connection to a server of store, as an old client or a
@@ -213,7 +213,7 @@ func TestMissingOfAClosure(t *testing.T) {
 	store := &memory.Store{}
 	url, _ := start(t, store)
 	trees, files, root := family(2500)
-	s := open(t, url).(remote.MissingFinder)
+	s := open(t, url).(transfer.ClosureFinder)
 	expectMissing(t, s, root, root)
 	store.Add(t.Context(), bytes.NewReader(trees[2]))
 	store.Add(t.Context(), bytes.NewReader(trees[0]))
@@ -233,7 +233,7 @@ func TestMissingOfAClosure(t *testing.T) {
 	expectMissing(t, s, root)
 }
 
-func expectMissing(t *testing.T, s remote.MissingFinder, root cas.Digest, want ...cas.Digest) {
+func expectMissing(t *testing.T, s transfer.ClosureFinder, root cas.Digest, want ...cas.Digest) {
 	t.Helper()
 	var got []cas.Digest
 	err := s.FindMissing(t.Context(), []cas.Digest{root}, func(trees, files []cas.Digest) error {
@@ -258,7 +258,7 @@ func TestClosureOfWhatIsNoTree(t *testing.T) {
 	url, _ := start(t, store)
 	for _, data := range []string{"", "no tree", "\xee\x3e\x01\x00\xff\xff\xff\xff\xff\xff\xff\xff"} {
 		d, _, _ := store.Add(t.Context(), strings.NewReader(data))
-		err := open(t, url).(remote.MissingFinder).FindMissing(t.Context(), []cas.Digest{d}, func(_, _ []cas.Digest) error { return nil })
+		err := open(t, url).(transfer.ClosureFinder).FindMissing(t.Context(), []cas.Digest{d}, func(_, _ []cas.Digest) error { return nil })
 		if err == nil || !strings.Contains(err.Error(), d.String()) || !strings.Contains(err.Error(), "not a tree") {
 			t.Errorf("%v", err)
 		}

@@ -54,12 +54,6 @@ func (f farTrees) GetClosure(ctx context.Context, roots, have []cas.Digest, visi
 	return errors.ErrUnsupported
 }
 
-// isAbsent is true as well for a damaged object: fetching it again mends it.
-func isAbsent(err error) bool {
-	var mismatch *cas.MismatchError
-	return errors.Is(err, cas.ErrNotFound) || errors.As(err, &mismatch)
-}
-
 // maxHave bounds the trees that a question lists as held: half a megabyte.
 const maxHave = 16 << 10
 

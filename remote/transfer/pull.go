@@ -76,7 +76,7 @@ func (p *puller) readNear(ctx context.Context, roots []cas.Digest) (gaps []cas.D
 		case err == nil:
 			found = append(found, d)
 			return p.noteFiles(ctx, t)
-		case isAbsent(err):
+		case cas.IsAbsent(err):
 			gaps = append(gaps, d)
 		case err != errKnown:
 			return err
