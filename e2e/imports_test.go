@@ -31,6 +31,7 @@ var allowed = map[string][]string{
 	"fs/ignore":              {},
 	"fs/worktree":            {"cas", "cas/tree", "fs/ignore"},
 	"fs/mount":               {"cas", "cas/tree", "go-fuse"},
+	"fs/mount/control":       {},
 	"proto":                  {"grpc"},
 	"remote":                 {"cas", "remote/grpc", "remote/http"},
 	"remote/grpc":            {"cas", "cas/bao", "proto", "grpc", wire, bulk},

@@ -40,7 +40,10 @@ func (fs *fileSystem) object(c caller, d cas.Digest, size int64) (*item[cas.Dige
 	return fs.objects.take(d, c.wait, func() (object, int64, error) {
 		ctx, cancel := fs.within(fs.patience(size))
 		defer cancel()
-		return fs.openObject(ctx, d, size)
+		end := fs.stats.loads.begin()
+		o, weight, err := fs.openObject(ctx, d, size)
+		end(err)
+		return o, weight, err
 	})
 }
 
