@@ -37,9 +37,14 @@ func (s *Server) Prefetch(ctx context.Context, path string, report func(Progress
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(s.fs.lifetime, func() { cancel(errEnded) })()
-	p := s.fs.prefetcher(ctx)
-	id, err := p.find(path)
+	defer context.AfterFunc(s.shared.lifetime, func() { cancel(errEnded) })()
+	fs, inside, release, err := s.content.locate(caller{interrupt: ctx.Done(), ended: func() bool { return true }}, path)
+	if err != nil {
+		return err
+	}
+	defer release()
+	p := fs.prefetcher(ctx)
+	id, err := p.find(inside)
 	if err != nil {
 		return p.outcome(err)
 	}

@@ -105,7 +105,7 @@ func (l *listing) entry(place uint64) (fuse.DirEntry, uint32) {
 		n, _ := l.fs.table.get(id)
 		e.Name, e.Mode = l.tree.At(int(i)).Name, uint32(n.mode)
 	}
-	e.Ino = number(id)
+	e.Ino = l.fs.number(id)
 	return e, id
 }
 

@@ -4,8 +4,6 @@ import (
 	"log/slog"
 	"os"
 	"time"
-
-	"github.com/fstree/fstree/cas"
 )
 
 // DefaultTimeout bounds a fetch unless Options say otherwise.
@@ -51,7 +49,7 @@ type Options struct {
 }
 
 // complete returns o with its defaults filled in.
-func (o Options) complete(root cas.Digest) Options {
+func (o Options) complete(source string) Options {
 	if o.Timeout <= 0 {
 		o.Timeout = DefaultTimeout
 	}
@@ -59,7 +57,7 @@ func (o Options) complete(root cas.Digest) Options {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.FsName == "" {
-		o.FsName = "fstree:" + root.String()
+		o.FsName = "fstree:" + source
 	}
 	if uid := uint32(os.Geteuid()); o.UID == nil {
 		o.UID = &uid

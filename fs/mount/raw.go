@@ -28,31 +28,42 @@ const (
 // ago for build tools, late enough for archive formats.
 var modified = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// fileSystem answers the kernel. What the kernel was told once it never asks
-// again: entries, attributes, link targets, absent names and pages live as
-// long in its caches as it likes, and ENOSYS makes it do without OPEN, OPENDIR,
-// RELEASE, FLUSH, ACCESS and the calls for extended attributes altogether.
-type fileSystem struct {
-	readOnly
+// shared is what all trees of a mount have in common.
+type shared struct {
 	source cas.Getter
-	root   cas.Digest
 	opt    Options
 
 	lifetime context.Context
 	ended    func() bool // tells whether the kernel has let go of the mount
 	kernel   *fuse.Server
+	running  sync.WaitGroup
 
-	disproved sync.Map // of nodes whose size turned out to be wrong
-	running   sync.WaitGroup
+	trees    *shelf[cas.Digest, *tree.Tree]
+	objects  *shelf[cas.Digest, object]
+	opens    opens
+	sweeping chan struct{} // one for each file that is fetched for a sweep
+	log      *limitedLog
+	stats    counters
+}
 
-	table   *table
-	trees   *shelf[cas.Digest, *tree.Tree]
-	sizes   *shelf[sizesKey, struct{}]
-	objects *shelf[cas.Digest, object]
-	opens   opens
-	sweeps  *sweeps
-	log     *limitedLog
-	stats   counters
+// fileSystem answers what the kernel asks about one tree. What the kernel was
+// told once it never asks again: entries, attributes, link targets, absent
+// names and pages live as long in its caches as it likes, and ENOSYS makes it
+// do without OPEN, OPENDIR, RELEASE, FLUSH, ACCESS and the calls for extended
+// attributes altogether.
+type fileSystem struct {
+	readOnly
+	*shared
+	root cas.Digest
+	base uint64 // its node numbers are above, by less than 1<<32
+
+	// references is what the kernel holds of the tree, counted as FORGET does.
+	references atomic.Int64
+	disproved  sync.Map // of nodes whose size turned out to be wrong
+
+	table  *table
+	sizes  *shelf[sizesKey, struct{}]
+	sweeps *sweeps
 }
 
 type counters struct {
@@ -60,16 +71,16 @@ type counters struct {
 
 	loads       loads
 	waiting     atomic.Int64 // callers that wait for a load
-	prefetching atomic.Bool
+	prefetching atomic.Int64 // trees that are read ahead
 }
 
 // number is the inode and node number of node id.
-func number(id uint32) uint64 { return uint64(id) + 1 }
+func (fs *fileSystem) number(id uint32) uint64 { return fs.base + uint64(id) + 1 }
 
 // node returns the node that a request is about.
 func (fs *fileSystem) node(h *fuse.InHeader) (uint32, node, fuse.Status) {
 	fs.stats.requests.Add(1)
-	id := h.NodeId - 1
+	id := h.NodeId - fs.base - 1
 	if id >= 1<<32 {
 		return 0, node{}, fuse.Status(syscall.ESTALE)
 	}
@@ -125,8 +136,10 @@ func (fs *fileSystem) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *f
 	return fuse.OK
 }
 
+// fill tells the kernel of node id.
 func (fs *fileSystem) fill(out *fuse.EntryOut, id uint32, n node) {
-	out.NodeId = number(id)
+	fs.references.Add(1)
+	out.NodeId = fs.number(id)
 	out.Generation = 1
 	out.SetEntryTimeout(forever)
 	out.SetAttrTimeout(forever)
@@ -134,7 +147,7 @@ func (fs *fileSystem) fill(out *fuse.EntryOut, id uint32, n node) {
 }
 
 func (fs *fileSystem) attributes(a *fuse.Attr, id uint32, n node) {
-	a.Ino = number(id)
+	a.Ino = fs.number(id)
 	a.Mode = uint32(n.mode)
 	a.Size = uint64(n.size)
 	if n.isDir() {
