@@ -35,6 +35,9 @@ func (s *Server) Prefetch(ctx context.Context, path string, report func(Progress
 	default:
 		return fmt.Errorf("prefetch %s: %w: %d others are under way", path, ErrBusy, maxWishes)
 	}
+	if s.shared.lifetime.Err() != nil {
+		return errEnded
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(s.shared.lifetime, func() { cancel(errEnded) })()

@@ -74,6 +74,9 @@ type counters struct {
 	prefetching atomic.Int64 // trees that are read ahead
 }
 
+// topNumber is the number of the directory that is mounted.
+const topNumber = 1
+
 // number is the inode and node number of node id.
 func (fs *fileSystem) number(id uint32) uint64 { return fs.base + uint64(id) + 1 }
 
@@ -147,20 +150,24 @@ func (fs *fileSystem) fill(out *fuse.EntryOut, id uint32, n node) {
 }
 
 func (fs *fileSystem) attributes(a *fuse.Attr, id uint32, n node) {
-	a.Ino = fs.number(id)
-	a.Mode = uint32(n.mode)
-	a.Size = uint64(n.size)
-	if n.isDir() {
-		a.Size = dirSize
-	}
+	fs.describe(a, fs.number(id), uint32(n.mode), uint64(n.size))
 	if n.isFile() {
 		a.Blocks = (a.Size + 511) / 512
+	}
+}
+
+// describe fills in the attributes of what has a number, a mode and a size,
+// which directories have not.
+func (s *shared) describe(a *fuse.Attr, number uint64, mode uint32, size uint64) {
+	a.Ino, a.Mode, a.Size = number, mode, size
+	if mode&syscall.S_IFMT == syscall.S_IFDIR {
+		a.Size = dirSize
 	}
 	a.Blksize = blockSize
 	// For a directory, 1 says that the number of its subdirectories is not
 	// told: it is known only after looking into it, and must not change then.
 	a.Nlink = 1
-	a.Owner = fuse.Owner{Uid: *fs.opt.UID, Gid: *fs.opt.GID}
+	a.Owner = fuse.Owner{Uid: *s.opt.UID, Gid: *s.opt.GID}
 	a.SetTimes(&modified, &modified, &modified)
 }
 
@@ -183,16 +190,20 @@ func (fs *fileSystem) Readlink(cancel <-chan struct{}, h *fuse.InHeader) ([]byte
 // system with no blocks would be hidden by df.
 func (fs *fileSystem) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
 	nodes, _, bytes := fs.table.totals()
+	statfs(out, nodes, bytes)
+	return fuse.OK
+}
+
+func statfs(out *fuse.StatfsOut, nodes int, bytes int64) {
 	out.Blocks = uint64(bytes)/blockSize + 1
 	out.Files = uint64(nodes)
 	out.Bsize = blockSize
 	out.Frsize = blockSize
 	out.NameLen = 255
-	return fuse.OK
 }
 
 // Flush makes the kernel do without us.
-func (fs *fileSystem) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status {
-	fs.stats.requests.Add(1)
+func (s *shared) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status {
+	s.stats.requests.Add(1)
 	return fuse.ENOSYS
 }

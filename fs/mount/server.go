@@ -33,6 +33,9 @@ func (s *Server) serve(watched int) {
 
 func (s *Server) close() {
 	s.end()
+	for range maxWishes { // those under way have to end, and there will be no more
+		s.wishes <- struct{}{}
+	}
 	s.shared.running.Wait()
 	s.content.close()
 	s.shared.close()
