@@ -107,7 +107,8 @@ func (s *Server) attach(ctx context.Context, dir string) (watched int, err error
 	if err := s.content.prepare(ctx); err != nil {
 		return -1, err
 	}
-	fd, err := attach(ctx, s.dir, attachment{s.shared.opt.FsName, s.shared.opt.AllowOther, maxRead})
+	opt := s.shared.opt
+	fd, err := attach(ctx, s.dir, attachment{opt.FsName, opt.AllowOther, opt.NoExec, maxRead})
 	if err != nil {
 		return -1, err
 	}

@@ -98,6 +98,9 @@ func (ns *namespace) open(c caller, d cas.Digest) (*view, error) {
 	}
 	ns.tidy()
 	t, err := ns.tree(c, d)
+	if isNoTree(err) {
+		ns.trees.pardon(d) // it may be there the next moment
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -17,6 +17,8 @@ type Options struct {
 	// AllowOther lets other users in. As an ordinary user that needs
 	// user_allow_other in /etc/fuse.conf.
 	AllowOther bool
+	// NoExec lets nobody run programs from the mount.
+	NoExec bool
 	// UID and GID own all files. Default: those of this process.
 	UID, GID *uint32
 	// Timeout bounds the fetch of a tree, of sizes, and of a file as far as
