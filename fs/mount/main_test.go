@@ -132,6 +132,8 @@ func obey(far *faulty, server *Server) {
 		if lines.Text() == "report" {
 			b, _ := json.Marshal(far.report(server))
 			answer = string(b)
+		} else if lines.Text() == "mode" {
+			answer = server.Mode().String()
 		} else if path, ok := strings.CutPrefix(lines.Text(), "prefetch "); ok {
 			answer = prefetchChild(server, path)
 		} else if err := far.command(lines.Text()); err != nil {

@@ -138,9 +138,12 @@ func (s *Server) connect(fd int) (watched int, err error) {
 // prepare reads the root, so that there is no mount without one.
 func (fs *fileSystem) prepare(ctx context.Context) error {
 	c := caller{interrupt: ctx.Done(), ended: func() bool { return true }}
-	_, _, err := fs.directory(c, root)
+	d, t, err := fs.directory(c, root)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if err == nil {
+		fs.chooseMode(c, d, t)
 	}
 	return err
 }
@@ -165,7 +168,7 @@ func (fs *fileSystem) close() { fs.sizes.close() }
 func (s *shared) kernelOptions() *fuse.MountOptions {
 	// A mount that might pass something through counts as stacked.
 	without := uint64(fuse.CAP_PASSTHROUGH)
-	if s.opt.Mode == ModePassthrough {
+	if s.passthrough {
 		without = 0
 	}
 	return &fuse.MountOptions{

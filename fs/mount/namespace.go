@@ -160,8 +160,11 @@ func (ns *namespace) readAhead(v *view) {
 	})
 }
 
-// prepare has nothing to do: there may be no tree yet.
-func (ns *namespace) prepare(context.Context) error { return nil }
+// prepare asks for nothing: there may be no tree yet.
+func (ns *namespace) prepare(context.Context) error {
+	ns.passthrough = ns.opt.Mode == ModePassthrough
+	return nil
+}
 
 func (ns *namespace) begin() {}
 

@@ -15,7 +15,9 @@ import (
 type Mode int
 
 const (
-	// ModeAuto leaves the choice to this package, which is ModeCached.
+	// ModeAuto is ModePassthrough for root, if the tree is a single directory
+	// of few files that are large on the average, as far as that can be told
+	// when it is mounted; otherwise, and for a namespace, it is ModeCached.
 	ModeAuto Mode = iota
 	// ModeCached has the kernel ask for content, and keep it. Opening a file
 	// costs no request.
@@ -214,7 +216,7 @@ func (o *opens) close() {
 
 // enablePassthrough looks whether this process and this kernel can do it.
 func (s *shared) enablePassthrough() {
-	if s.opt.Mode != ModePassthrough {
+	if !s.passthrough {
 		return
 	}
 	switch {

@@ -33,6 +33,9 @@ type shared struct {
 	source cas.Getter
 	opt    Options
 
+	// passthrough is whether the kernel shall read local files itself.
+	passthrough bool
+
 	lifetime context.Context
 	ended    func() bool // tells whether the kernel has let go of the mount
 	kernel   *fuse.Server
