@@ -90,7 +90,7 @@ func serveChild() error {
 			near = fileStore(o.Near)
 		}
 		store := cached.New(near, far)
-		store.Silence = o.Timeout
+		store.Silence = 2 * o.Timeout // the bound of the mount is met first
 		defer store.Close()
 		source = store
 		far.cached = store
