@@ -21,10 +21,12 @@
 // of files do. What was damaged is kept for a week, for whoever wants to look.
 //
 // Beyond Options.Size the least recently used objects are evicted, after writes
-// in the background and by Evict, but not those that were used within
-// Options.Retention or that somebody holds. See Hold. A use is noted if the
-// last one is five minutes old. See Epoch for who wants to know whether
-// anything was lost at all.
+// in the background, to a hundredth below, and by Evict; but not those that were
+// used within Options.Retention or that somebody holds. See Hold. A use is noted
+// if the last one is five minutes old. The index keeps an order of use, so that
+// evictions cost what they remove, besides a look at each object that was used
+// since it was looked at last. See Epoch for who wants to know whether anything
+// was lost at all.
 //
 // Memory: the index is mapped, some 80 bytes for an object; Badger takes about
 // 30 MB while it writes, each object on its way at most 1 MiB.
