@@ -90,6 +90,7 @@ type Store struct {
 	packer  packer
 	readers packReaders
 	kept    kept
+	marks   marks
 	proofs  chan struct{} // held while a file is hashed anew
 
 	ways ways
