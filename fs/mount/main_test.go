@@ -63,6 +63,8 @@ type report struct {
 	Stats      Stats
 	Gets       map[string]int // how often each object was asked from far
 	SizesAsked int            // how often sizes were asked from far
+	Slices     int            // how often ranges were asked from far
+	Fetched    int64          // bytes, with Cached
 	HeapBytes  uint64
 }
 
@@ -87,8 +89,10 @@ func serveChild() error {
 			near = fileStore(o.Near)
 		}
 		store := cached.New(near, far)
+		store.Silence = o.Timeout
 		defer store.Close()
 		source = store
+		far.cached = store
 	}
 	opt := o.Options
 	opt.Timeout = o.Timeout
