@@ -33,6 +33,9 @@ func main() {
 	// Many commands and mounts share a machine: memory is dearer than the
 	// little time that collecting garbage twice as often costs.
 	debug.SetGCPercent(50)
+	if isHelper(os.Args[0]) {
+		os.Exit(runHelper(os.Args[1:], os.Stdout, os.Stderr))
+	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 

@@ -61,7 +61,7 @@ const (
 type mountStatus struct {
 	State string `json:"state"`
 	control.Status
-	Uptime float64 `json:"uptime_seconds"`
+	Uptime float64 `json:"uptime_seconds,omitempty"`
 }
 
 // Run lists the mounts of this user.
@@ -135,6 +135,9 @@ func printMounts(w io.Writer, all []mountStatus) error {
 		if s.State != serving {
 			fmt.Fprintf(out, "%s\t%s\t\t\t\t\t\t\t\t\t%s\t\n", printable(s.Dir), s.State, s.Tree)
 			continue
+		}
+		if s.Tree == "" {
+			s.Tree = "(all)"
 		}
 		up := time.Duration(s.Uptime) * time.Second
 		fmt.Fprintf(out, "%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\t%d\t%d\t%s\t%s\n", printable(s.Dir), s.State, s.Mode, s.PID, up,

@@ -33,8 +33,8 @@ type caller struct {
 	waiting   *atomic.Int64   // counts those who wait; may be nil
 }
 
-func (fs *fileSystem) caller(cancel <-chan struct{}, h *fuse.InHeader) caller {
-	return caller{thread: h.Pid, interrupt: cancel, ended: fs.ended, waiting: &fs.stats.waiting}
+func (s *shared) caller(cancel <-chan struct{}, h *fuse.InHeader) caller {
+	return caller{thread: h.Pid, interrupt: cancel, ended: s.ended, waiting: &s.stats.waiting}
 }
 
 // wait returns when done is closed, or with errInterrupted when the caller is

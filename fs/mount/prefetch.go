@@ -64,8 +64,8 @@ const (
 )
 
 // background is a caller of the mount's own, whose waits end with the mount.
-func (fs *fileSystem) background() caller {
-	return caller{interrupt: fs.lifetime.Done(), ended: func() bool { return true }}
+func (s *shared) background() caller {
+	return caller{interrupt: s.lifetime.Done(), ended: func() bool { return true }}
 }
 
 // fetch has file id read by the source, to find it there, and keeps it open as
@@ -113,8 +113,8 @@ func (fs *fileSystem) prefetcher(ctx context.Context) *prefetcher {
 
 // prefetch reads ahead what the options say.
 func (fs *fileSystem) prefetch() {
-	fs.stats.prefetching.Store(true)
-	defer fs.stats.prefetching.Store(false)
+	fs.stats.prefetching.Add(1)
+	defer fs.stats.prefetching.Add(-1)
 	p := fs.prefetcher(fs.lifetime)
 	for _, path := range fs.opt.PrefetchPaths {
 		if !p.goesOn() {

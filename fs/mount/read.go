@@ -90,7 +90,7 @@ func (fs *fileSystem) disprove(id uint32, size int64) {
 		defer fs.disproved.Delete(id)
 		select {
 		case <-time.After(disproofTime):
-			fs.kernel.InodeNotify(number(id), 0, 0)
+			fs.kernel.InodeNotify(fs.number(id), 0, 0)
 			fs.table.correct(id, size)
 		case <-fs.lifetime.Done():
 		}

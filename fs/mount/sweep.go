@@ -28,8 +28,6 @@ const (
 // after the first few is on its way before they ask for it. Otherwise every
 // small file would cost them a round trip.
 type sweeps struct {
-	slots chan struct{} // one for each fetch under way
-
 	mu   sync.Mutex
 	kept []*sweep // the last seen in front
 }
@@ -47,8 +45,6 @@ type step struct {
 	id   uint32
 	size int64
 }
-
-func newSweeps() *sweeps { return &sweeps{slots: make(chan struct{}, sweepParallel)} }
 
 // step notes that file id is read from its beginning, and returns what is
 // worth fetching now.
@@ -151,9 +147,9 @@ func (fs *fileSystem) sweep(id uint32) {
 			continue
 		}
 		select {
-		case fs.sweeps.slots <- struct{}{}:
+		case fs.sweeping <- struct{}{}:
 			fs.running.Go(func() {
-				defer func() { <-fs.sweeps.slots }()
+				defer func() { <-fs.sweeping }()
 				// Whoever reads the file meets the error, if it is to stay.
 				_ = fs.fetch(fs.background(), next.id, next.size)
 			})

@@ -35,8 +35,8 @@ type Status struct {
 	Tree    string    `json:"tree"` // as it was named to mount; "" for all trees
 	Mode    string    `json:"mode"`
 	Remote  string    `json:"remote"`
-	PID     int       `json:"pid"`
-	Started time.Time `json:"started"`
+	PID     int       `json:"pid,omitempty"`
+	Started time.Time `json:"started,omitzero"`
 
 	FilesRead      int64 `json:"files_read"` // opened, by readers or ahead of them
 	BytesRead      int64 `json:"bytes_read"` // handed to readers
