@@ -90,7 +90,7 @@ func serveChild() error {
 			near = fileStore(o.Near)
 		}
 		store := cached.New(near, far)
-		store.Silence = 2 * o.Timeout // the bound of the mount is met first
+		store.Silence = 2 * o.Timeout // so that it is always the mount which gives up first
 		defer store.Close()
 		source = store
 		far.cached = store
