@@ -81,6 +81,7 @@ type Store struct {
 	end      context.CancelFunc
 
 	packer  packer
+	writer  *packWriter
 	readers packReaders
 	kept    kept
 	proofs  chan struct{} // held while a file is hashed anew
@@ -105,7 +106,7 @@ func Open(dir string, opt Options) (*Store, error) {
 	}
 	s := &Store{
 		dir: dir, opt: opt, log: opt.Log, now: time.Now, patience: patience,
-		proofs: make(chan struct{}, 1),
+		proofs: make(chan struct{}, 1), writer: newPackWriter(reserve),
 	}
 	s.lifetime, s.end = context.WithCancel(context.Background())
 	s.packer.start(s)
@@ -131,6 +132,7 @@ func (s *Store) Close() error {
 	s.packer.stop()
 	s.end()
 	s.interrupt()
+	s.writer.end()
 	s.gate.Lock()
 	defer s.gate.Unlock()
 	s.readers.close()
