@@ -42,6 +42,8 @@ type app struct {
 	PullCheckout  pullCheckoutCommand  `cmd:"" help:"Fetch a tree and make a directory equal to it."`
 	Mount         mountCommand         `cmd:"" help:"Show a tree as a read-only directory; files arrive when they are read."`
 	Umount        umountCommand        `cmd:"" aliases:"unmount" help:"End a mount."`
+	Mounts        mountsCommand        `cmd:"" help:"List your mounts and what they did (with --json one JSON object a line)."`
+	Prefetch      prefetchCommand      `cmd:"" help:"Have the process behind a mount fetch files and directories ahead."`
 	LsTree        lsTreeCommand        `cmd:"" help:"List a tree."`
 	LsIndex       lsIndexCommand       `cmd:"" help:"List the index of a directory."`
 	Evict         evictCommand         `cmd:"" help:"Shrink the cache to its size, least recently used objects first."`

@@ -83,7 +83,7 @@ func forgetEmptyVariables() {
 type earlyExit int
 
 func newParser(a *app) (*kong.Kong, error) {
-	return kong.New(a,
+	options := append(bytesMappers,
 		kong.Name("fstree"),
 		kong.Description("Share directory trees by content digest, and use them before they are downloaded."),
 		kong.Vars{"version": versionText(), "home": home()},
@@ -92,6 +92,7 @@ func newParser(a *app) (*kong.Kong, error) {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.ShortUsageOnError(),
 	)
+	return kong.New(a, options...)
 }
 
 // home is the user's home directory: $HOME, else what the system says, which

@@ -9,21 +9,22 @@ import (
 
 	"github.com/fstree/fstree/cas/cached"
 	"github.com/fstree/fstree/fs/mount"
+	"github.com/fstree/fstree/fs/mount/control"
 )
 
 type mountCommand struct {
 	treeArg
-	Dir              string         `arg:"" type:"path" help:"Existing directory to mount on."`
-	Foreground       bool           `short:"f" help:"Stay in the foreground and log to stderr."`
-	Prefetch         mount.Prefetch `default:"trees" placeholder:"WHAT" help:"Read ahead in the background: none, trees (directories and sizes) or all (${default})."`
-	Mode             mount.Mode     `default:"auto" placeholder:"MODE" help:"Who reads local files: cached, passthrough (the kernel; for few large files, as root) or auto (${default})."`
-	Xattrs           bool           `help:"Show digests as the extended attribute user.fstree.digest."`
-	AllowOther       bool           `help:"Let other users see the mount."`
-	UID              *uint32        `name:"uid" placeholder:"N" help:"Owner of all files; default is you."`
-	GID              *uint32        `name:"gid" placeholder:"N" help:"Group of all files; default is yours."`
-	NoDirectoryCache bool           `help:"Keep the kernel from keeping listings, if it does that wrong (some of Linux 6.9 to 6.12)."`
-	Log              string         `type:"path" placeholder:"FILE" help:"Log file of the background process; default is log/ in the cache directory."`
-	Debug            bool           `hidden:"" help:"Log every FUSE request."`
+	Dir              string       `arg:"" type:"path" help:"Existing directory to mount on."`
+	Foreground       bool         `short:"f" help:"Stay in the foreground and log to stderr."`
+	Prefetch         prefetchFlag `default:"trees" placeholder:"WHAT" help:"Read ahead in the background: none, trees (directories and sizes), all, or @FILE: first the paths in FILE, one a line, then trees (${default})."`
+	Mode             mount.Mode   `default:"auto" placeholder:"MODE" help:"Who reads local files: cached, passthrough (the kernel; for few large files, as root) or auto (${default})."`
+	Xattrs           bool         `help:"Show digests as the extended attribute user.fstree.digest."`
+	AllowOther       bool         `help:"Let other users see the mount."`
+	UID              *uint32      `name:"uid" placeholder:"N" help:"Owner of all files; default is you."`
+	GID              *uint32      `name:"gid" placeholder:"N" help:"Group of all files; default is yours."`
+	NoDirectoryCache bool         `help:"Keep the kernel from keeping listings, if it does that wrong (some of Linux 6.9 to 6.12)."`
+	Log              string       `type:"path" placeholder:"FILE" help:"Log file of the background process; default is log/ in the cache directory."`
+	Debug            bool         `hidden:"" help:"Log every FUSE request."`
 }
 
 // Run mounts the tree. It returns once the directory can be used, and leaves a
@@ -57,13 +58,18 @@ func (c *mountCommand) serve(ctx context.Context, a *app, log *slog.Logger, read
 		if err != nil {
 			return err
 		}
+		paths, err := c.Prefetch.paths()
+		if err != nil {
+			return err
+		}
 		server, err := mount.Mount(ctx, c.Dir, root, source, mount.Options{
-			FsName:           "fstree:" + c.Tree,
+			FsName:           sourcePrefix + c.Tree,
 			AllowOther:       c.AllowOther,
 			UID:              c.UID,
 			GID:              c.GID,
 			Timeout:          a.Timeout,
-			Prefetch:         c.Prefetch,
+			Prefetch:         c.Prefetch.what,
+			PrefetchPaths:    paths,
 			Mode:             c.Mode,
 			Xattrs:           c.Xattrs,
 			NoDirectoryCache: c.NoDirectoryCache,
@@ -74,6 +80,7 @@ func (c *mountCommand) serve(ctx context.Context, a *app, log *slog.Logger, read
 			return err
 		}
 		log.Info("mounted", "tree", root, "dir", c.Dir, "remote", a.Remote, "mode", server.Mode())
+		defer c.offer(a, server, source, log)()
 		ready()
 		stop := context.AfterFunc(ctx, func() { unmount(server, c.Dir, log) })
 		defer stop()
@@ -82,6 +89,21 @@ func (c *mountCommand) serve(ctx context.Context, a *app, log *slog.Logger, read
 		log.Info("unmounted", "dir", c.Dir, "fetched_objects", objects, "fetched_bytes", bytes)
 		return err
 	})
+}
+
+// sourcePrefix is what the source of a mount begins with, in the mount table.
+const sourcePrefix = "fstree:"
+
+// offer lets others ask the mount what it does, until withdraw is called.
+func (c *mountCommand) offer(a *app, server *mount.Server, source *cached.Store, log *slog.Logger) (withdraw func()) {
+	socket, err := control.Listen(a.mountsDir(), server.Device(), &controlled{server, source, control.Status{
+		Dir: server.Dir(), Tree: c.Tree, Remote: a.Remote, PID: os.Getpid(), Started: time.Now(),
+	}})
+	if err != nil {
+		log.Warn("mounts and prefetch will not find this mount", "err", err)
+		return func() {}
+	}
+	return socket.Close
 }
 
 // unmountTime is how long the users of a mount have to leave it when a signal

@@ -30,7 +30,10 @@ func (fs *fileSystem) tree(c caller, d cas.Digest) (*tree.Tree, error) {
 	it, err := fs.trees.take(d, c.wait, func() (*tree.Tree, int64, error) {
 		ctx, cancel := fs.within(fs.opt.Timeout)
 		defer cancel()
-		return fs.readTree(ctx, d)
+		end := fs.stats.loads.begin()
+		t, weight, err := fs.readTree(ctx, d)
+		end(err)
+		return t, weight, err
 	})
 	if err != nil {
 		return nil, err

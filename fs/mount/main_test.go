@@ -124,6 +124,8 @@ func obey(far *faulty, server *Server) {
 		if lines.Text() == "report" {
 			b, _ := json.Marshal(far.report(server))
 			answer = string(b)
+		} else if path, ok := strings.CutPrefix(lines.Text(), "prefetch "); ok {
+			answer = prefetchChild(server, path)
 		} else if err := far.command(lines.Text()); err != nil {
 			answer = err.Error()
 		}
@@ -135,6 +137,17 @@ func obey(far *faulty, server *Server) {
 		fmt.Fprintln(os.Stderr, err)
 		Unmount(ctx, server.Dir(), true)
 	}
+}
+
+// prefetchChild reads path ahead, and tells the last progress or the error.
+func prefetchChild(server *Server, path string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	var last Progress
+	if err := server.Prefetch(ctx, path, func(p Progress) { last = p }); err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%+v", last)
 }
 
 // readChild reads a file without dying of EINTR, and fails if it sees any.

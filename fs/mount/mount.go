@@ -41,7 +41,7 @@ func Mount(ctx context.Context, dir string, root cas.Digest, src cas.Getter, opt
 		return nil, err
 	}
 	fs, end := newFileSystem(root, src, opt)
-	s := &Server{dir: path, fs: fs, end: end, served: make(chan struct{})}
+	s := &Server{dir: path, fs: fs, end: end, wishes: make(chan struct{}, maxWishes), served: make(chan struct{})}
 	if err := s.start(ctx); err != nil {
 		end()
 		fs.close()
@@ -83,8 +83,9 @@ func (s *Server) start(ctx context.Context) error {
 		return fmt.Errorf("mount %s: %w", s.dir, err)
 	}
 	s.fs.enablePassthrough()
-	raiseReadahead(s.dir)
-	if s.fs.opt.Prefetch > PrefetchNothing {
+	s.device = deviceOf(s.dir)
+	raiseReadahead(s.device)
+	if s.fs.opt.Prefetch > PrefetchNothing || len(s.fs.opt.PrefetchPaths) > 0 {
 		s.fs.running.Go(s.fs.prefetch)
 	}
 	go s.serve(watched)

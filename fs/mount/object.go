@@ -40,7 +40,10 @@ func (fs *fileSystem) object(c caller, d cas.Digest, size int64) (*item[cas.Dige
 		seconds := min(max(size, 0)/slowest, int64(longest/time.Second))
 		ctx, cancel := fs.within(fs.opt.Timeout + time.Duration(seconds)*time.Second)
 		defer cancel()
-		return fs.openObject(ctx, d)
+		end := fs.stats.loads.begin()
+		o, weight, err := fs.openObject(ctx, d)
+		end(err)
+		return o, weight, err
 	})
 }
 

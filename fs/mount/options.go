@@ -28,6 +28,9 @@ type Options struct {
 	// Prefetch says what is read before anybody asks for it, while nobody
 	// waits for something else.
 	Prefetch Prefetch
+	// PrefetchPaths are files and directories that are read before that, in
+	// this order: paths from the root of the tree, with slashes.
+	PrefetchPaths []string
 	// Mode says who reads files once they are local.
 	Mode Mode
 	// StackDepth is 2 if the files of ModePassthrough lie on overlayfs. Then

@@ -10,8 +10,10 @@ import (
 // Server is a mount.
 type Server struct {
 	dir    string
+	device string
 	fs     *fileSystem
 	end    context.CancelFunc
+	wishes chan struct{} // one for each Prefetch under way
 	served chan struct{} // closed when the mount has ended
 	err    error         // set before
 }
@@ -31,6 +33,10 @@ func (s *Server) serve(watched int) {
 
 // Dir returns the mountpoint, absolute and without links.
 func (s *Server) Dir() string { return s.dir }
+
+// Device returns the device number of the mount, as MAJOR:MINOR: its name on
+// this machine, in all mount namespaces, as long as it lasts.
+func (s *Server) Device() string { return s.device }
 
 // Done is closed when the mount has ended and nothing of it is running.
 func (s *Server) Done() <-chan struct{} { return s.served }
@@ -75,6 +81,8 @@ type Stats struct {
 	Objects     int64 // files opened in the source
 	Errors      int64 // questions answered with an error
 	Passed      int64 // openings of files that the kernel then read without us
+	Waiting     int64 // questions that wait for a load
+	Loads       Loads // of trees and files
 	Prefetching bool  // reading ahead is not over
 }
 
@@ -86,6 +94,7 @@ func (s *Server) Stats() Stats {
 		Entries: nodes - 1, Directories: dirs,
 		Requests: fs.stats.requests.Load(), Reads: fs.stats.reads.Load(), ReadBytes: fs.stats.bytes.Load(),
 		Trees: fs.stats.trees.Load(), Objects: fs.stats.objects.Load(), Errors: fs.stats.errors.Load(),
-		Passed: fs.stats.passed.Load(), Prefetching: fs.stats.prefetching.Load(),
+		Passed: fs.stats.passed.Load(), Waiting: fs.stats.waiting.Load(), Loads: fs.stats.loads.stats(),
+		Prefetching: fs.stats.prefetching.Load(),
 	}
 }

@@ -125,13 +125,16 @@ func (t *table) follows(last, id uint32) bool {
 
 // after returns the node that comes after id in a walk through all that was
 // looked into: a directory comes before what is in it.
-func (t *table) after(id uint32) (next uint32, ok bool) {
+func (t *table) after(id uint32) (next uint32, ok bool) { return t.next(root, id) }
+
+// next is after, within what is below top.
+func (t *table) next(top, id uint32) (next uint32, ok bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	if n := t.at(id); n.isDir() && n.size > 0 && t.dirs[n.size-1].count > 0 {
 		return t.dirs[n.size-1].first, true
 	}
-	for id != root {
+	for id != top {
 		d := t.dirs[t.at(id).dir]
 		if id+1 < d.first+d.count {
 			return id + 1, true

@@ -18,7 +18,7 @@ func Pull(ctx context.Context, far cas.Getter, near cas.Store, root cas.Digest, 
 	opt.fill()
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(streams)
-	p := puller{far: far, near: near, opt: opt, patience: patience{limit: opt.Patience}, group: group,
+	p := puller{far: far, near: near, parts: partsOf(far, near), opt: opt, patience: patience{limit: opt.Patience}, group: group,
 		read: map[cas.Digest]struct{}{}, seen: map[cas.Digest]struct{}{}}
 	walkErr := p.walk(ctx, root)
 	err := group.Wait()
@@ -32,6 +32,7 @@ func Pull(ctx context.Context, far cas.Getter, near cas.Store, root cas.Digest, 
 type puller struct {
 	far      cas.Getter
 	near     cas.Store
+	parts    parts
 	opt      Options
 	patience patience
 	group    *errgroup.Group
@@ -39,7 +40,7 @@ type puller struct {
 	read    map[cas.Digest]struct{} // trees
 	named   []cas.Digest            // trees that far could have sent
 	seen    map[cas.Digest]struct{} // files
-	pending []cas.Digest            // files that near was not asked for yet
+	pending []file                  // which near was not asked for yet
 }
 
 // walk reads all trees of the closure: near as far as they are there, what is
@@ -75,7 +76,7 @@ func (p *puller) readNear(ctx context.Context, roots []cas.Digest) (gaps []cas.D
 		switch {
 		case err == nil:
 			found = append(found, d)
-			return p.noteFiles(ctx, t)
+			return p.noteFiles(ctx, t, nil)
 		case cas.IsAbsent(err):
 			gaps = append(gaps, d)
 		case err != errKnown:
@@ -124,7 +125,7 @@ func (p *puller) keepClosures(ctx context.Context, gaps, have []cas.Digest) erro
 		storing.Go(func() error { return p.keepTree(reading, s) })
 		p.read[s.Digest] = struct{}{}
 		p.named = append(p.named, namesIn(s.Tree).trees...)
-		return p.noteFiles(ctx, s.Tree)
+		return p.noteFiles(ctx, s.Tree, s.Sizes)
 	})
 	if failed := storing.Wait(); failed != nil {
 		return failed
@@ -133,11 +134,17 @@ func (p *puller) keepClosures(ctx context.Context, gaps, have []cas.Digest) erro
 }
 
 // noteFiles remembers the files in t, and starts to fetch when they are many.
-func (p *puller) noteFiles(ctx context.Context, t *tree.Tree) error {
-	for e := range t.All() {
+// Sizes are those of all entries, nil if they are unknown.
+func (p *puller) noteFiles(ctx context.Context, t *tree.Tree, sizes []int64) error {
+	for i := range t.Len() {
+		e := t.At(i)
 		if _, twice := p.seen[e.Digest]; e.Type == tree.File && !twice {
 			p.seen[e.Digest] = struct{}{}
-			p.pending = append(p.pending, e.Digest)
+			f := file{e.Digest, -1}
+			if sizes != nil {
+				f.size = sizes[i]
+			}
+			p.pending = append(p.pending, f)
 		}
 	}
 	if len(p.pending) < hasBatch {
@@ -148,7 +155,7 @@ func (p *puller) noteFiles(ctx context.Context, t *tree.Tree) error {
 
 // fetchPending starts to fetch those pending files that near lacks.
 func (p *puller) fetchPending(ctx context.Context) error {
-	missing, err := lacking(ctx, p.near, p.pending)
+	missing, err := p.lacking(ctx, p.pending)
 	if err != nil {
 		return err
 	}
@@ -160,4 +167,23 @@ func (p *puller) fetchPending(ctx context.Context) error {
 		p.group.Go(func() error { return p.fetch(ctx, batch) })
 	}
 	return context.Cause(ctx)
+}
+
+// lacking returns those of files that near does not hold.
+func (p *puller) lacking(ctx context.Context, files []file) ([]file, error) {
+	ds := make([]cas.Digest, len(files))
+	for i, f := range files {
+		ds[i] = f.digest
+	}
+	absent, err := lacking(ctx, p.near, ds)
+	if err != nil {
+		return nil, err
+	}
+	missing := make([]file, 0, len(absent))
+	for _, f := range files {
+		if len(missing) < len(absent) && absent[len(missing)] == f.digest {
+			missing = append(missing, f)
+		}
+	}
+	return missing, nil
 }
