@@ -2,6 +2,7 @@ package mount
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -64,6 +65,20 @@ func (c caller) wait(done <-chan struct{}) error {
 		case <-poll.C:
 		}
 	}
+}
+
+// during calls f with a context that is done when the caller is to end.
+func (c caller) during(ctx context.Context, f func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		if err := c.wait(done); err != nil {
+			cancel(err)
+		}
+	}()
+	return f(ctx)
 }
 
 func (c caller) toEnd(deadline time.Time) bool {

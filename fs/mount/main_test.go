@@ -64,6 +64,8 @@ type report struct {
 	Stats      Stats
 	Gets       map[string]int // how often each object was asked from far
 	SizesAsked int            // how often sizes were asked from far
+	Slices     int            // how often ranges were asked from far
+	Fetched    int64          // bytes, with Cached
 	HeapBytes  uint64
 }
 
@@ -88,8 +90,10 @@ func serveChild() error {
 			near = fileStore(o.Near)
 		}
 		store := cached.New(near, far)
+		store.Silence = 2 * o.Timeout // so that it is always the mount which gives up first
 		defer store.Close()
 		source = store
+		far.cached = store
 	}
 	opt := o.Options
 	opt.Timeout = o.Timeout

@@ -79,8 +79,13 @@ func (fs *fileSystem) fetch(c caller, id uint32, size int64) error {
 	if err != nil {
 		return err
 	}
-	fs.objects.release(o)
-	return nil
+	defer fs.objects.release(o)
+	if o.value.lazy == nil {
+		return nil
+	}
+	ctx, cancel := fs.within(fs.patience(size))
+	defer cancel()
+	return named(e.Digest, c.during(ctx, o.value.lazy.Fetch))
 }
 
 // prefetcher reads ahead, on behalf of one wish.
