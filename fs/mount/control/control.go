@@ -39,11 +39,12 @@ type Status struct {
 	PID     int       `json:"pid,omitempty"`
 	Started time.Time `json:"started,omitzero"`
 
-	FilesRead      int64 `json:"files_read"` // opened, by readers or ahead of them
-	BytesRead      int64 `json:"bytes_read"` // handed to readers
-	ObjectsFetched int64 `json:"objects_fetched"`
+	FilesRead      int64 `json:"files_read"`      // opened, by readers or ahead of them
+	BytesRead      int64 `json:"bytes_read"`      // handed to readers
+	ObjectsFetched int64 `json:"objects_fetched"` // whole
+	RangesFetched  int64 `json:"ranges_fetched"`  // of others
 	BytesFetched   int64 `json:"bytes_fetched"`
-	CacheHits      int64 `json:"cache_hits"` // trees and files that were here already
+	CacheHits      int64 `json:"cache_hits"` // objects and ranges that were here when they were asked for
 	Entries        int64 `json:"entries"`    // of the directories that were looked into
 	Requests       int64 `json:"requests"`   // of the kernel
 	Errors         int64 `json:"errors"`
