@@ -126,6 +126,9 @@ func TestNameThatIsNoDigestIsAbsentWithoutAQuestion(t *testing.T) {
 	}
 }
 
+// smallTree is about what one of manyTrees takes.
+const smallTree = viewWeight + firstPage*16 + 200
+
 // manyTrees is a directory of n directories of their own content.
 func manyTrees(t *testing.T, n int) (source string, trees []string) {
 	files := map[string]string{}
@@ -140,11 +143,11 @@ func manyTrees(t *testing.T, n int) (source string, trees []string) {
 	return source, trees
 }
 
-// Each tree takes a page of a table. What is in use stays, the others go.
+// What is in use stays, the others go.
 func TestIdleTreesAreForgottenAndFoundAgain(t *testing.T) {
 	source, trees := manyTrees(t, 60)
 	b := defaultBounds
-	b.Enough, b.Idle, b.Name = 10*pageSize*16, 200*time.Millisecond, 10*time.Millisecond
+	b.Enough, b.Idle, b.Name = 10*smallTree, 200*time.Millisecond, 10*time.Millisecond
 	m := mountNamespace(t, source, b, childOptions{})
 	open, err := os.Open(m.path(trees[0], "sub", "file"))
 	if err != nil {
@@ -194,7 +197,7 @@ func TestIdleTreesAreForgottenAndFoundAgain(t *testing.T) {
 func TestNamespaceThatIsFullTakesNoTree(t *testing.T) {
 	source, trees := manyTrees(t, 20)
 	b := defaultBounds
-	b.Enough, b.Most = 10*pageSize*16, 10*pageSize*16
+	b.Enough, b.Most = 10*smallTree, 10*smallTree
 	m := mountNamespace(t, source, b, childOptions{})
 	refused := 0
 	for _, name := range trees {
@@ -310,7 +313,7 @@ func TestWarmNamespaceAsksLittle(t *testing.T) {
 func TestForgettingDisturbsNobody(t *testing.T) {
 	source, trees := manyTrees(t, 40)
 	b := defaultBounds
-	b.Enough, b.Idle, b.Name = 4*pageSize*16, time.Millisecond, time.Millisecond
+	b.Enough, b.Idle, b.Name = 4*smallTree, time.Millisecond, time.Millisecond
 	m := mountNamespace(t, source, b, childOptions{})
 	end := time.Now().Add(2 * time.Second)
 	var readers sync.WaitGroup
