@@ -24,8 +24,8 @@ import (
 // nothing, and Options.Prefetch is done for a tree when it is first used.
 //
 // Memory: 4 KiB for a tree and 16 bytes for each entry of the directories that
-// were looked into. Above 128 MiB, trees that nobody used for ten
-// minutes are forgotten; at 512 MiB no tree is added.
+// were looked into. Above 128 MiB, trees that nobody used for ten minutes are
+// forgotten; at 512 MiB no tree is added.
 func MountAll(ctx context.Context, dir string, src cas.Getter, opt Options) (*Server, error) {
 	return mountAll(ctx, dir, src, opt, defaultBounds)
 }
