@@ -341,3 +341,47 @@ func TestForgettingDisturbsNobody(t *testing.T) {
 		t.Errorf("nothing was forgotten, or something failed: %+v", s)
 	}
 }
+
+// Overlayfs and bind mounts hold a tree as whoever stands in it does.
+func TestForgottenTreesServeTheMountsOnThem(t *testing.T) {
+	source, trees := manyTrees(t, 30)
+	b := defaultBounds
+	b.Enough, b.Idle, b.Name = 4*smallTree, time.Millisecond, time.Millisecond
+	m := mountNamespace(t, source, b, childOptions{})
+	// Overlayfs takes a colon for the end of a path.
+	view, bound := overlay(t, m.path(shortName(trees[0]))), t.TempDir()
+	if err := unix.Mount(m.path(trees[1]), bound, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(bound, unix.MNT_DETACH)
+	for range 3 {
+		for i, name := range trees[2:] {
+			if got, err := os.ReadFile(m.path(name, "sub", "file")); err != nil || string(got) != fmt.Sprint(i+2) {
+				t.Fatalf("%q, %v", got, err)
+			}
+		}
+		time.Sleep(10 * b.Idle)
+		for dir, want := range map[string]string{view: "0", bound: "1"} {
+			if got, err := os.ReadFile(filepath.Join(dir, "sub", "file")); err != nil || string(got) != want {
+				t.Errorf("%q, %v; want %q", got, err, want)
+			}
+		}
+	}
+	if n := len(names(t, m.dir)); n >= len(trees) {
+		t.Errorf("%d trees are kept: nothing was forgotten", n)
+	}
+}
+
+func TestFilesOfANamespacePassThrough(t *testing.T) {
+	source := realTree(t)
+	full, _ := digestsOf(t, source)
+	m := mountNamespace(t, source, defaultBounds, childOptions{Cached: true, Near: t.TempDir(), Options: Options{Mode: ModePassthrough}})
+	for range 3 {
+		if err := compareTrees(source, m.path(full)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := m.report().Stats; s.Passed == 0 {
+		t.Errorf("%+v", s)
+	}
+}
