@@ -36,10 +36,11 @@ type engine struct {
 	damaged atomic.Bool
 	giveUp  func() // makes the Store lose this engine
 
-	eviction chan struct{} // held by the one eviction that is under way
-	touches  touches
-	losses   losses
-	counts   counts
+	eviction     chan struct{} // held by the one eviction that is under way
+	touches      touches
+	losses       losses
+	partialBytes atomic.Int64 // as of the last time that somebody counted
+	counts       counts
 
 	files sync.Mutex // held while a file gets or loses its name; before mu
 
@@ -77,6 +78,7 @@ func openEngine(s *Store) (*engine, error) {
 		s.removeLeftovers()
 		s.beginEpoch()
 		x.counts.load(s)
+		x.countPartials()
 		return x, nil
 	}
 	if full := s.room(reserve); full != nil {

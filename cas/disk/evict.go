@@ -29,7 +29,7 @@ func (s *Store) limits() limits { return limits{s.opt.Size, s.opt.Retention.Nano
 func (x *engine) evictSoon(keep limits) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	due := keep.Size > 0 && x.totals.Bytes > keep.Size && x.store.now().After(x.nextEviction)
+	due := keep.Size > 0 && x.totals.Bytes+x.partialBytes.Load() > keep.Size && x.store.now().After(x.nextEviction)
 	if !due || x.evicting || x.lifetime.Err() != nil {
 		return
 	}
@@ -52,7 +52,7 @@ func (x *engine) evictNow(keep limits) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.evicting = false
-	if x.totals.Bytes > keep.Size {
+	if x.totals.Bytes+x.partialBytes.Load() > keep.Size {
 		x.nextEviction = x.store.now().Add(evictPause)
 	}
 }
@@ -80,8 +80,9 @@ func (x *engine) evict(ctx context.Context, keep limits) (done evicted, err erro
 
 func (x *engine) evictTo(ctx context.Context, keep limits) (done evicted, err error) {
 	x.flushTouches()
+	partial := x.countPartials()
 	x.mu.Lock()
-	excess := x.totals.Bytes - keep.Size
+	excess := x.totals.Bytes + bytesOf(partial) - keep.Size
 	x.mu.Unlock()
 	if keep.Size <= 0 || excess <= 0 {
 		return done, nil
@@ -93,11 +94,15 @@ func (x *engine) evictTo(ctx context.Context, keep limits) (done evicted, err er
 	}
 	protected := x.protected(keep)
 	free := func(it item) bool { return it.entry.used < protected && !held.has(it.digest) }
-	cutoff, err := x.cutoff(ctx, excess, free)
+	cutoff, err := x.cutoff(ctx, excess, free, partial)
 	if err != nil {
 		return done, x.failed(err)
 	}
-	v := victims{engine: x, excess: excess}
+	gone := x.evictPartials(partial, cutoff, protected, held, excess)
+	if gone.Bytes >= excess {
+		return gone, nil
+	}
+	v := victims{engine: x, excess: excess - gone.Bytes, done: gone}
 	err = x.each(ctx, func(it item) error {
 		if it.entry.used>>evictGrain > cutoff || !free(it) {
 			return nil
@@ -129,8 +134,11 @@ const evictGrain = 6
 
 // cutoff returns the bucket of last use up to which objects must go for excess
 // bytes to be freed.
-func (x *engine) cutoff(ctx context.Context, excess int64, free func(item) bool) (uint32, error) {
+func (x *engine) cutoff(ctx context.Context, excess int64, free func(item) bool, partial []partialUse) (uint32, error) {
 	bytes := map[uint32]int64{}
+	for _, u := range partial {
+		bytes[u.used>>evictGrain] += u.bytes
+	}
 	err := x.each(ctx, func(it item) error {
 		if free(it) {
 			bytes[it.entry.used>>evictGrain] += it.entry.size
