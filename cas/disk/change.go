@@ -198,7 +198,7 @@ func (x *engine) list(_ context.Context, after cas.Digest) (items []item, err er
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{objectKey}})
 		defer it.Close()
 		for it.Seek(append(keyOf(after), 0)); it.Valid() && len(items) < batchCount; it.Next() {
-			found, err := itemOf(it.Item())
+			found, err := x.itemOf(it.Item())
 			if err != nil {
 				return err
 			}
@@ -209,7 +209,8 @@ func (x *engine) list(_ context.Context, after cas.Digest) (items []item, err er
 	return items, err
 }
 
-func itemOf(found *badger.Item) (it item, err error) {
+func (x *engine) itemOf(found *badger.Item) (it item, err error) {
+	x.read.Add(1)
 	it.digest, err = cas.DigestFromBytes(found.Key()[1:])
 	if err == nil {
 		err = found.Value(func(b []byte) (err error) { it.entry, err = decodeEntry(it.digest, b); return err })

@@ -32,11 +32,13 @@
 // length does not tell what a power failure took.
 //
 // Beyond Options.Size the least recently used objects are evicted, after writes
-// in the background and by Evict, but not those that were used within
-// Options.Retention or that somebody holds. See Hold. Partial objects go with
-// the others, by what they take on disk, unless somebody has them open. A use is noted if the
-// last one is five minutes old. See Epoch for who wants to know whether
-// anything was lost at all.
+// in the background, to a hundredth below, and by Evict; but not those that were
+// used within Options.Retention or that somebody holds. See Hold. Partial objects
+// go with the others, by what they take on disk, unless somebody has them open.
+// A use is noted if the last one is five minutes old. The index keeps an order
+// of use, so that evictions cost what they remove, besides a look at each object
+// that was used since it was looked at last. See Epoch for who wants to know
+// whether anything was lost at all.
 //
 // Memory: the index is mapped, some 80 bytes for an object; Badger takes about
 // 30 MB while it writes, each object on its way at most 1 MiB.
@@ -97,6 +99,7 @@ type Store struct {
 	packer  packer
 	readers packReaders
 	kept    kept
+	marks   marks
 	proofs  chan struct{} // held while a file is hashed anew
 	grown   atomic.Int64  // bytes added to partial objects that the index does not know of
 

@@ -99,21 +99,24 @@ func (x *engine) countPartials() []partialUse {
 	return uses
 }
 
-// evictPartials removes partial objects that were last used in the bucket or
-// before, until excess bytes are gone, but not those that are open, held, or
-// protected.
-func (x *engine) evictPartials(uses []partialUse, bucket, protected uint32, held held, excess int64) (gone evicted) {
-	for _, u := range uses {
-		if gone.Bytes >= excess || u.used>>evictGrain > bucket || u.used >= protected {
-			break
+// removePartials removes partial objects that were last used in the bucket or
+// before, until enough is gone, but not those that are open, held, or protected.
+func (v *eviction) removePartials(bucket uint32, held held) {
+	for len(v.partial) > 0 && v.excess > 0 {
+		u := v.partial[0]
+		if bucketOf(u.used) > bucket || u.used >= v.protected {
+			return
 		}
-		if !held.has(u.digest) && x.store.removePartial(u.name) {
-			gone.Objects++
-			gone.Bytes += u.bytes
+		v.partial = v.partial[1:]
+		name, _ := u.digest.MarshalBinary()
+		if held.hasAny(name[1:][:heldNameSize]) || !v.engine.store.removePartial(u.name) {
+			continue
 		}
+		v.excess -= u.bytes
+		v.done.Objects++
+		v.done.Bytes += u.bytes
+		v.engine.partialBytes.Add(-u.bytes)
 	}
-	x.partialBytes.Add(-gone.Bytes)
-	return gone
 }
 
 // checkPartials reads all that is here of partial objects, and drops what is

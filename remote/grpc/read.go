@@ -46,7 +46,7 @@ type reader struct {
 	digest cas.Digest
 	ctx    context.Context
 	dog    *wire.Watchdog
-	stream grpc.ServerStreamingClient[pb.ReadObjectResponse]
+	stream grpc.ClientStream
 	data   bulk.In
 	err    error
 }

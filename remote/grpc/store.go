@@ -35,7 +35,8 @@ type Options struct {
 }
 
 // Store is a server of fstree.CacheService. It is a cas.Store, and knows how
-// to ask what is missing of a closure.
+// to ask what is missing of a closure. With servers that have them it is a
+// bao.Slicer as well.
 type Store struct {
 	url    string
 	opt    Options
@@ -44,6 +45,7 @@ type Store struct {
 
 	store     pb.StoreServiceClient
 	extension extension
+	slicing   extension // ReadSlice
 }
 
 // Open returns the store at address, a HOST:PORT. It does not connect: the

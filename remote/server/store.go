@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/fstree/fstree/cas"
+	"github.com/fstree/fstree/cas/bao"
 	pb "github.com/fstree/fstree/proto"
 	"github.com/fstree/fstree/remote/internal/bulk"
 )
@@ -20,12 +21,16 @@ type storeService struct {
 }
 
 func (s *storeService) GetCapabilities(context.Context, *pb.GetCapabilitiesRequest) (*pb.GetCapabilitiesResponse, error) {
-	return &pb.GetCapabilitiesResponse{Capability: []pb.Capability{
+	capabilities := []pb.Capability{
 		pb.Capability_CAPABILITY_GET_SIZES,
 		pb.Capability_CAPABILITY_READ_OBJECTS,
 		pb.Capability_CAPABILITY_WRITE_OBJECTS,
 		pb.Capability_CAPABILITY_READ_TREES,
-	}}, nil
+	}
+	if _, ok := s.server.store.(bao.Slicer); ok {
+		capabilities = append(capabilities, pb.Capability_CAPABILITY_READ_SLICE)
+	}
+	return &pb.GetCapabilitiesResponse{Capability: capabilities}, nil
 }
 
 func (s *storeService) GetSizes(ctx context.Context, r *pb.GetSizesRequest) (*pb.GetSizesResponse, error) {
