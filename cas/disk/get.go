@@ -13,8 +13,12 @@ import (
 
 // Get opens d. A damaged object is set aside and is not found.
 func (s *Store) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
+	return s.get(ctx, d, true)
+}
+
+func (s *Store) get(ctx context.Context, d cas.Digest, counted bool) (cas.RandomObject, error) {
 	for try := range 3 { // an object may move between the answer and its use
-		entries, err := s.lookup(ctx, []cas.Digest{d}, try == 0)
+		entries, err := s.lookup(ctx, []cas.Digest{d}, counted && try == 0)
 		if err != nil {
 			return nil, err
 		}
@@ -99,7 +103,7 @@ func (s *Store) looksRight(d cas.Digest, e entry, packs packLengths) bool {
 		return int64(e.place.offset)+recordSize(e.size) <= packs.of(s, e.place.pack)
 	}
 	info, err := os.Lstat(s.objectPath(d))
-	return err == nil && info.Size() == e.size && identityOf(info) == e.identity
+	return err == nil && info.Size() == e.size && s.fits(e.identity, info)
 }
 
 // packLengths remembers how long packs are while one question is answered.

@@ -15,7 +15,7 @@ type index interface {
 	lookup(ctx context.Context, ds []cas.Digest, counted bool) ([]entry, error)
 	// record adds packed objects, unless they are known already, and notes the
 	// new identity of files that are. What is then beyond the limits of who asks
-	// is evicted in the background.
+	// is evicted in the background. Without items it says that parts have grown.
 	record(ctx context.Context, items []item, keep limits) error
 	// publish moves temporary files to their final places. It evicts like record.
 	publish(ctx context.Context, p publication) error
@@ -45,6 +45,8 @@ type publication struct {
 	Size     int64
 	Temp     string // the name of its file in tmp/; none if it has its place
 	Outboard string // the same for its outboard; none if there is none
+	Parts    string // instead, the directory in partial/ where both are
+	Inode    uint64 // of the file there
 	Keep     limits
 }
 
