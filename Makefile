@@ -10,7 +10,7 @@ FUZZTIME ?= 20s
 # The tests create very many files: in memory, where there is room for them.
 SCRATCH := $(if $(wildcard /dev/shm/.),/dev/shm,$(or $(TMPDIR),/tmp))
 
-.PHONY: all build quickstart test setup lint generate unit stories fuzz bench-worktree bench-transfer clean
+.PHONY: all build quickstart test setup lint generate unit stories fuzz bench-worktree bench-transfer bench-store clean
 
 all: build
 
@@ -57,6 +57,10 @@ bench-worktree:
 bench-transfer: build
 	scripts/setup.sh bench
 	$(GO) run ./scripts/bench-transfer $(BENCHFLAGS)
+
+# bench-store measures the local store against a file for each object.
+bench-store:
+	$(GO) run ./scripts/bench-store $(BENCHFLAGS)
 
 clean:
 	rm -rf bin dist

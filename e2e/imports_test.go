@@ -45,6 +45,7 @@ var allowed = map[string][]string{
 	"scripts/internal/bench": {},
 	"scripts/bench-worktree": {"cas", "cas/disk", "fs/worktree", "scripts/internal/bench"},
 	"scripts/bench-transfer": {"scripts/internal/bench"},
+	"scripts/bench-store":    {"cas/disk", "scripts/internal/bench"},
 }
 
 // libraries are the ones that only some packages may know.
