@@ -27,7 +27,8 @@
 // anything was lost at all.
 //
 // Memory: the index is mapped, some 80 bytes for an object; Badger takes about
-// 30 MB while it writes, each object on its way at most 1 MiB.
+// 30 MB while it writes, each object on its way at most 1 MiB, with the small
+// ones that AddMany has gathered before it.
 package disk
 
 import (
