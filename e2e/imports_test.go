@@ -46,6 +46,7 @@ var allowed = map[string][]string{
 	"scripts/internal/bench": {},
 	"scripts/bench-worktree": {"cas", "scripts/internal/bench"},
 	"scripts/bench-transfer": {"scripts/internal/bench"},
+	"scripts/bench-mount":    {"scripts/internal/bench"},
 }
 
 // libraries are the ones that only some packages may know.

@@ -64,8 +64,13 @@ const parallelTransfers = 64
 // however small the cache shall be: a command must not lose what it has just
 // fetched, nor a mount what it shows.
 func (a *app) withCache(do func(cache *disk.Store) error) error {
+	return a.withCacheThat(true, do)
+}
+
+// withCacheThat does so; what do meets stays only if holds says so.
+func (a *app) withCacheThat(holds bool, do func(cache *disk.Store) error) error {
 	options := a.diskOptions(slog.New(slog.DiscardHandler))
-	options.Hold = true
+	options.Hold = holds
 	cache, err := disk.Open(a.Cache, options)
 	if err != nil {
 		return err
@@ -108,7 +113,7 @@ func (a *app) withReach(do func(reach *cached.Store) error) error {
 	})
 }
 
-func (a *app) reach(cache *disk.Store, far remote.Store) *cached.Store {
+func (a *app) reach(cache *disk.Store, far cached.Far) *cached.Store {
 	reach := cached.New(cache, far)
 	reach.Silence = a.Timeout
 	return reach

@@ -37,7 +37,11 @@ func main() {
 	// takes no memory and is counted, so that 8 MB of garbage are allowed.
 	debug.SetGCPercent(50)
 	untouched := make([]byte, 16<<20)
-	code := run(os.Args[1:], os.Stdout, os.Stderr)
+	program := run
+	if isHelper(os.Args[0]) {
+		program = runHelper
+	}
+	code := program(os.Args[1:], os.Stdout, os.Stderr)
 	runtime.KeepAlive(untouched)
 	os.Exit(code)
 }

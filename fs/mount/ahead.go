@@ -35,11 +35,19 @@ func (s *Server) Prefetch(ctx context.Context, path string, report func(Progress
 	default:
 		return fmt.Errorf("prefetch %s: %w: %d others are under way", path, ErrBusy, maxWishes)
 	}
+	if s.shared.lifetime.Err() != nil {
+		return errEnded
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	defer context.AfterFunc(s.fs.lifetime, func() { cancel(errEnded) })()
-	p := s.fs.prefetcher(ctx)
-	id, err := p.find(path)
+	defer context.AfterFunc(s.shared.lifetime, func() { cancel(errEnded) })()
+	fs, inside, release, err := s.content.locate(caller{interrupt: ctx.Done(), ended: func() bool { return true }}, path)
+	if err != nil {
+		return err
+	}
+	defer release()
+	p := fs.prefetcher(ctx)
+	id, err := p.find(inside)
 	if err != nil {
 		return p.outcome(err)
 	}

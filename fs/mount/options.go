@@ -4,8 +4,6 @@ import (
 	"log/slog"
 	"os"
 	"time"
-
-	"github.com/fstree/fstree/cas"
 )
 
 // DefaultTimeout bounds a fetch unless Options say otherwise.
@@ -19,6 +17,8 @@ type Options struct {
 	// AllowOther lets other users in. As an ordinary user that needs
 	// user_allow_other in /etc/fuse.conf.
 	AllowOther bool
+	// NoExec lets nobody run programs from the mount.
+	NoExec bool
 	// UID and GID own all files. Default: those of this process.
 	UID, GID *uint32
 	// Timeout bounds the fetch of a tree, of sizes, and of a file as far as
@@ -51,7 +51,7 @@ type Options struct {
 }
 
 // complete returns o with its defaults filled in.
-func (o Options) complete(root cas.Digest) Options {
+func (o Options) complete(source string) Options {
 	if o.Timeout <= 0 {
 		o.Timeout = DefaultTimeout
 	}
@@ -59,7 +59,7 @@ func (o Options) complete(root cas.Digest) Options {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.FsName == "" {
-		o.FsName = "fstree:" + root.String()
+		o.FsName = "fstree:" + source
 	}
 	if uid := uint32(os.Geteuid()); o.UID == nil {
 		o.UID = &uid

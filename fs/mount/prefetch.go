@@ -64,8 +64,8 @@ const (
 )
 
 // background is a caller of the mount's own, whose waits end with the mount.
-func (fs *fileSystem) background() caller {
-	return caller{interrupt: fs.lifetime.Done(), ended: func() bool { return true }}
+func (s *shared) background() caller {
+	return caller{interrupt: s.lifetime.Done(), ended: func() bool { return true }}
 }
 
 // fetch has file id read by the source, to find it there, and keeps it open as
@@ -79,8 +79,13 @@ func (fs *fileSystem) fetch(c caller, id uint32, size int64) error {
 	if err != nil {
 		return err
 	}
-	fs.objects.release(o)
-	return nil
+	defer fs.objects.release(o)
+	if o.value.lazy == nil {
+		return nil
+	}
+	ctx, cancel := fs.within(fs.patience(size))
+	defer cancel()
+	return named(e.Digest, c.during(ctx, o.value.lazy.Fetch))
 }
 
 // prefetcher reads ahead, on behalf of one wish.
@@ -108,8 +113,8 @@ func (fs *fileSystem) prefetcher(ctx context.Context) *prefetcher {
 
 // prefetch reads ahead what the options say.
 func (fs *fileSystem) prefetch() {
-	fs.stats.prefetching.Store(true)
-	defer fs.stats.prefetching.Store(false)
+	fs.stats.prefetching.Add(1)
+	defer fs.stats.prefetching.Add(-1)
 	p := fs.prefetcher(fs.lifetime)
 	for _, path := range fs.opt.PrefetchPaths {
 		if !p.goesOn() {
@@ -177,6 +182,7 @@ func (p *prefetcher) learnSize(id uint32) error {
 func (p *prefetcher) readTrees(top uint32) {
 	seen := map[cas.Digest]struct{}{}
 	for level := []uint32{top}; len(level) > 0 && p.goesOn(); {
+		p.readClosures(level)
 		found := make([][]uint32, len(level))
 		var readers errgroup.Group
 		readers.SetLimit(prefetchParallel)

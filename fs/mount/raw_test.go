@@ -23,9 +23,10 @@ func unmounted(t *testing.T, entries []tree.Entry) *fileSystem {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fs, end := newFileSystem(root, far, Options{})
+	shared, end := newShared(far, Options{}.complete(""))
+	fs := newFileSystem(shared, root, 0)
 	fs.ended = func() bool { return true }
-	t.Cleanup(func() { end(); fs.close() })
+	t.Cleanup(func() { end(); fs.close(); shared.close() })
 	if err := fs.prepare(context.Background()); err != nil {
 		t.Fatal(err)
 	}

@@ -13,18 +13,26 @@ import (
 // Pull makes near hold the closure of root. What near lacks comes from far,
 // which is not asked for anything else; but a far store that sends closures
 // sends all trees below one that near lacks, unless Options.Have spares it
-// some.
+// some. A near store that is a tree.Marker is not asked about closures that it
+// is known to hold.
 func Pull(ctx context.Context, far cas.Getter, near cas.Store, root cas.Digest, opt Options) error {
 	opt.fill()
+	marks := tree.MarksOf(ctx, near)
+	if marks.Has(root) {
+		return nil
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(streams)
 	p := puller{far: far, near: near, parts: partsOf(far, near), opt: opt, patience: patience{limit: opt.Patience}, group: group,
-		read: map[cas.Digest]struct{}{}, seen: map[cas.Digest]struct{}{}}
+		marks: marks, seen: map[cas.Digest]struct{}{}}
 	walkErr := p.walk(ctx, root)
 	err := group.Wait()
 	// A failed file cancels the walk, whose own error is then only that.
 	if err == nil {
 		err = walkErr
+	}
+	if err == nil {
+		marks.Add(p.read.all)
 	}
 	return err
 }
@@ -37,7 +45,8 @@ type puller struct {
 	patience patience
 	group    *errgroup.Group
 
-	read    map[cas.Digest]struct{} // trees
+	marks   tree.Marks
+	read    list                    // trees, each behind one that names it
 	named   []cas.Digest            // trees that far could have sent
 	seen    map[cas.Digest]struct{} // files
 	pending []file                  // which near was not asked for yet
@@ -63,16 +72,18 @@ func (p *puller) walk(ctx context.Context, root cas.Digest) error {
 // unread returns those of trees that were not read.
 func (p *puller) unread(trees []cas.Digest) []cas.Digest {
 	return slices.DeleteFunc(slices.Clone(trees), func(d cas.Digest) bool {
-		_, read := p.read[d]
-		return read
+		return p.knows(d)
 	})
 }
+
+// knows tells whether a tree need not be read.
+func (p *puller) knows(d cas.Digest) bool { return p.read.has(d) || p.marks.Has(d) }
 
 // readNear reads closures near. It returns the trees that near lacks or holds
 // damaged.
 func (p *puller) readNear(ctx context.Context, roots []cas.Digest) (gaps []cas.Digest, err error) {
 	var found []cas.Digest
-	err = tree.Walk(ctx, without{p.near, p.read}, roots, p.opt.Parallel, func(d cas.Digest, t *tree.Tree, err error) error {
+	err = tree.Walk(ctx, without{p.near, p.knows}, roots, p.opt.Parallel, func(d cas.Digest, t *tree.Tree, err error) error {
 		switch {
 		case err == nil:
 			found = append(found, d)
@@ -85,7 +96,7 @@ func (p *puller) readNear(ctx context.Context, roots []cas.Digest) (gaps []cas.D
 		return nil
 	})
 	for _, d := range found {
-		p.read[d] = struct{}{}
+		p.read.add(d)
 	}
 	return gaps, err
 }
@@ -123,7 +134,7 @@ func (p *puller) keepClosures(ctx context.Context, gaps, have []cas.Digest) erro
 		p.patience.success()
 		p.opt.Observer.Missing(s.Digest, true)
 		storing.Go(func() error { return p.keepTree(reading, s) })
-		p.read[s.Digest] = struct{}{}
+		p.read.add(s.Digest)
 		p.named = append(p.named, namesIn(s.Tree).trees...)
 		return p.noteFiles(ctx, s.Tree, s.Sizes)
 	})
