@@ -41,7 +41,8 @@
 // whether anything was lost at all.
 //
 // Memory: the index is mapped, some 85 bytes for an object; Badger takes 30 to
-// 60 MB while it writes, each object on its way at most 1 MiB.
+// 60 MB while it writes, each object on its way at most 1 MiB, with the small
+// ones that AddMany has gathered before it.
 package disk
 
 import (
