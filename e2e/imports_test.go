@@ -31,6 +31,7 @@ var allowed = map[string][]string{
 	"fs/ignore":              {},
 	"fs/worktree":            {"cas", "cas/tree", "fs/ignore"},
 	"fs/mount":               {"cas", "cas/tree", "go-fuse"},
+	"fs/mount/control":       {},
 	"proto":                  {"grpc"},
 	"remote":                 {"cas", "remote/grpc", "remote/http"},
 	"remote/grpc":            {"cas", "cas/bao", "proto", "grpc", wire, bulk},
@@ -45,6 +46,7 @@ var allowed = map[string][]string{
 	"scripts/internal/bench": {},
 	"scripts/bench-worktree": {"cas", "cas/disk", "fs/worktree", "scripts/internal/bench"},
 	"scripts/bench-transfer": {"scripts/internal/bench"},
+	"scripts/bench-mount":    {"scripts/internal/bench"},
 }
 
 // libraries are the ones that only some packages may know.

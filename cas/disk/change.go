@@ -39,15 +39,19 @@ func (x *engine) record(_ context.Context, items []item, keep limits) error {
 // publish notes d with an identity that fits no file, moves the file, and then
 // notes its identity. Wherever that ends too early, the file either is not
 // there, or is proved by whoever opens it first; no file is ever without an
-// entry.
+// entry. The outboard follows: an object without one is no harm.
 func (x *engine) publish(_ context.Context, p publication) error {
-	if p.Temp != filepath.Base(p.Temp) {
+	if strings.ContainsRune(p.Temp+p.Outboard, filepath.Separator) {
 		return x.failed(fs.ErrInvalid)
 	}
 	d := p.Digest
 	x.files.Lock()
 	defer x.files.Unlock()
-	if x.published(d) {
+	published := x.published(d)
+	if published && p.Outboard != "" {
+		x.moveOutboard(d, x.store.path(tmpDir, p.Outboard))
+	}
+	if published || p.Temp == "" {
 		return nil
 	}
 	e := entry{kind: filed, size: p.Size, used: x.clock()}
@@ -55,7 +59,11 @@ func (x *engine) publish(_ context.Context, p publication) error {
 		return err
 	}
 	info, err := x.move(d, p.Temp)
-	if errors.Is(err, fs.ErrNotExist) && x.moved(d, p.Size) {
+	moved := err == nil || errors.Is(err, fs.ErrNotExist) && x.moved(d, p.Size)
+	if moved && p.Outboard != "" {
+		x.moveOutboard(d, x.store.path(tmpDir, p.Outboard))
+	}
+	if moved && err != nil {
 		return nil
 	}
 	if err != nil {
@@ -138,11 +146,8 @@ func (x *engine) setAside(it item) error {
 		return nil // its record stays in the pack, where nothing points to it
 	}
 	name := strings.ReplaceAll(it.digest.String(), ":", "-")
-	err := os.Rename(x.store.objectPath(it.digest), x.store.path(damagedDir, name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
+	err := ignoreMissing(os.Rename(x.store.objectPath(it.digest), x.store.path(damagedDir, name)))
+	return errors.Join(err, x.store.removeOutboard(it.digest))
 }
 
 func (x *engine) list(_ context.Context, after cas.Digest) (items []item, err error) {
@@ -150,7 +155,7 @@ func (x *engine) list(_ context.Context, after cas.Digest) (items []item, err er
 		it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{objectKey}})
 		defer it.Close()
 		for it.Seek(append(keyOf(after), 0)); it.Valid() && len(items) < batchCount; it.Next() {
-			found, err := itemOf(it.Item())
+			found, err := x.itemOf(it.Item())
 			if err != nil {
 				return err
 			}
@@ -161,7 +166,8 @@ func (x *engine) list(_ context.Context, after cas.Digest) (items []item, err er
 	return items, err
 }
 
-func itemOf(found *badger.Item) (it item, err error) {
+func (x *engine) itemOf(found *badger.Item) (it item, err error) {
+	x.read.Add(1)
 	it.digest, err = cas.DigestFromBytes(found.Key()[1:])
 	if err == nil {
 		err = found.Value(func(b []byte) (err error) { it.entry, err = decodeEntry(it.digest, b); return err })

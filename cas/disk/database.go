@@ -9,10 +9,11 @@ import (
 	"github.com/dgraph-io/badger/v4/options"
 )
 
-// databaseOptions keep Badger small. Values are entries of some thirty bytes,
-// so everything is in its tables, and its value log stays empty. Its memory
-// goes with the size of a table, several of which are built at a time; small
-// ones still open in about 50 µs each. Uncompressed blocks need no cache.
+// databaseOptions keep Badger small. Values are entries of some thirty bytes
+// and lists of up to a thousand short names, so everything is in its tables, and
+// its value log stays empty. Its memory goes with the size of a table, several of
+// which are built at a time; small ones still open in about 50 µs each.
+// Uncompressed blocks need no cache.
 func databaseOptions(s *Store) badger.Options {
 	opt := badger.DefaultOptions(s.path(indexDir)).
 		WithLogger(badgerLog{s.log}).
@@ -30,7 +31,7 @@ func databaseOptions(s *Store) badger.Options {
 		WithNumLevelZeroTablesStall(8).
 		WithNumCompactors(2).
 		WithValueLogFileSize(1 << 20).
-		WithValueThreshold(1 << 10)
+		WithValueThreshold(64 << 10)
 	opt.TableSizeMultiplier = 1
 	return opt
 }

@@ -7,6 +7,11 @@
 // Badger database, the index, knows for each object where it is, how long it
 // is and when it was used last.
 //
+// BLAKE3 objects of more than 1 MiB have an outboard, a file under outboards/
+// that proves parts of them: see Slice and package bao. It is made while the
+// object is hashed, or when it is missed, and goes with the object. It takes a
+// thousandth of the object's bytes, which are not counted.
+//
 // Badger lets one process in. Whoever needs the index first opens it and
 // answers everybody else's questions on a Unix socket; the bytes of objects
 // never take that way, every process reads and writes them itself. When the
@@ -21,10 +26,12 @@
 // of files do. What was damaged is kept for a week, for whoever wants to look.
 //
 // Beyond Options.Size the least recently used objects are evicted, after writes
-// in the background and by Evict, but not those that were used within
-// Options.Retention or that somebody holds. See Hold. A use is noted if the
-// last one is five minutes old. See Epoch for who wants to know whether
-// anything was lost at all.
+// in the background, to a hundredth below, and by Evict; but not those that were
+// used within Options.Retention or that somebody holds. See Hold. A use is noted
+// if the last one is five minutes old. The index keeps an order of use, so that
+// evictions cost what they remove, besides a look at each object that was used
+// since it was looked at last. See Epoch for who wants to know whether anything
+// was lost at all.
 //
 // Memory: the index is mapped, some 80 bytes for an object; Badger takes about
 // 30 MB while it writes, each object on its way at most 1 MiB.
@@ -161,13 +168,14 @@ func (s *Store) keep(ds ...cas.Digest) error {
 
 // Where things are in the directory.
 const (
-	runDir     = "run" // lock and socket
-	indexDir   = "index"
-	objectsDir = "objects"
-	packsDir   = "packs"
-	tmpDir     = "tmp"     // files on their way to objects/, locked by their writer
-	holdsDir   = "holds"   // what must not be evicted, locked by who holds it
-	damagedDir = "damaged" // what was set aside
+	runDir       = "run" // lock and socket
+	indexDir     = "index"
+	objectsDir   = "objects"
+	outboardsDir = "outboards" // beside objects/
+	packsDir     = "packs"
+	tmpDir       = "tmp"     // files on their way to objects/ and outboards/, locked by their writer
+	holdsDir     = "holds"   // what must not be evicted, locked by who holds it
+	damagedDir   = "damaged" // what was set aside
 )
 
 func (s *Store) path(parts ...string) string {
@@ -186,7 +194,7 @@ func prepare(dir string) error {
 	if err := private(dir); err != nil {
 		return err
 	}
-	for _, sub := range []string{runDir, indexDir, objectsDir, packsDir, tmpDir, holdsDir, damagedDir} {
+	for _, sub := range []string{runDir, indexDir, objectsDir, outboardsDir, packsDir, tmpDir, holdsDir, damagedDir} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return bare(err)
 		}

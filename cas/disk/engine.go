@@ -19,8 +19,9 @@ import (
 // Keys of the index. Numbers are big-endian in keys, little-endian in values.
 const (
 	objectKey = 'o' // + digest → entry
+	orderKey  = 'u' // + bucket of last use + number → names of objects
 	packKey   = 'p' // + pack id → bytes of its records that are in use
-	totalsKey = 't' // → totals
+	totalsKey = 't' // → totals, and names that wait to be records of the order
 	wholeKey  = 'w' // there once everything that lies around was entered
 )
 
@@ -40,11 +41,13 @@ type engine struct {
 	touches  touches
 	losses   losses
 	counts   counts
+	read     atomic.Int64 // entries that were read without asking for their digests
 
 	files sync.Mutex // held while a file gets or loses its name; before mu
 
 	mu           sync.Mutex // held while the index is changed
 	totals       totals
+	waiting      orderRecord      // names for the order that are in no record yet
 	packs        map[uint64]int64 // bytes of records in use
 	evicting     bool             // a background eviction is under way
 	nextEviction time.Time        // no background eviction starts earlier
@@ -54,6 +57,8 @@ type engine struct {
 // totals are sums over all entries, kept exact by every change.
 type totals struct {
 	Objects, Bytes, Files, InFiles int64
+
+	Ordered bool // every object is named in the order
 }
 
 func (t totals) add(e entry, sign int64) totals {
@@ -139,9 +144,13 @@ func (x *engine) load() error {
 func (x *engine) loadTotals(txn *badger.Txn) error {
 	t, err := txn.Get([]byte{totalsKey})
 	if err == nil {
-		err = t.Value(func(b []byte) error { return decode(b, &x.totals) })
+		err = t.Value(x.setTotals)
 	}
-	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		x.totals.Ordered = true // nothing is there
+		err = nil
+	}
+	if err != nil {
 		return err
 	}
 	it := txn.NewIterator(badger.IteratorOptions{Prefix: []byte{packKey}})
@@ -154,6 +163,26 @@ func (x *engine) loadTotals(txn *badger.Txn) error {
 		x.packs[binary.BigEndian.Uint64(it.Item().Key()[1:])] = used
 	}
 	return nil
+}
+
+// appendTotals appends t, and what waits for the order:
+//
+//	u32 bucket   names   u32 checksum
+func appendTotals(b []byte, t totals, waiting orderRecord) []byte {
+	b, _ = binary.Append(b, binary.LittleEndian, t)
+	b = binary.LittleEndian.AppendUint32(b, waiting.place.bucket)
+	return append(b, waiting.value()...)
+}
+
+// setTotals is the reverse of appendTotals. Versions of this program that know
+// no order write less, so that it counts as incomplete after them.
+func (x *engine) setTotals(b []byte) error {
+	whole := make([]byte, binary.Size(x.totals)+4)
+	if copy(whole, b) < len(whole) {
+		return decode(whole, &x.totals)
+	}
+	x.waiting.place.bucket = binary.LittleEndian.Uint32(whole[len(whole)-4:])
+	return errors.Join(decode(whole, &x.totals), x.waiting.setValue(b[len(whole):]))
 }
 
 func decode(b []byte, v any) error {

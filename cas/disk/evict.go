@@ -3,11 +3,15 @@ package disk
 import (
 	"context"
 	"errors"
-	"io/fs"
+	"maps"
 	"math"
 	"os"
 	"slices"
 	"time"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"github.com/fstree/fstree/cas"
 )
 
 // Evict removes objects, least recently used first, until the store holds no
@@ -25,8 +29,8 @@ func (s *Store) Evict(ctx context.Context) (objects int, bytes int64, err error)
 func (s *Store) limits() limits { return limits{s.opt.Size, s.opt.Retention.Nanoseconds()} }
 
 // evictSoon starts an eviction in the background if the store has grown beyond
-// a size. It goes a tenth below: an eviction reads the whole index, and so it
-// costs a small multiple of what it removes.
+// a size. It goes a hundredth below: each eviction ends an epoch, and who relied
+// on it asks for everything anew.
 func (x *engine) evictSoon(keep limits) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -44,12 +48,14 @@ const evictPause = time.Minute
 
 func (x *engine) evictNow(keep limits) {
 	goal := keep
-	goal.Size -= goal.Size / 10
+	goal.Size -= goal.Size / 100
+	before := x.read.Load()
 	done, err := x.evict(x.lifetime, goal)
 	if err != nil && x.lifetime.Err() == nil {
 		x.store.log.Warn("eviction failed", "cache", x.store.dir, "cause", err)
 	}
-	x.store.log.Debug("evicted", "cache", x.store.dir, "objects", done.Objects, "bytes", done.Bytes)
+	x.store.log.Debug("evicted", "cache", x.store.dir,
+		"objects", done.Objects, "bytes", done.Bytes, "read", x.read.Load()-before)
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.evicting = false
@@ -80,7 +86,6 @@ func (x *engine) evict(ctx context.Context, keep limits) (done evicted, err erro
 }
 
 func (x *engine) evictTo(ctx context.Context, keep limits) (done evicted, err error) {
-	x.flushTouches()
 	x.mu.Lock()
 	excess := x.totals.Bytes - keep.Size
 	x.mu.Unlock()
@@ -88,28 +93,20 @@ func (x *engine) evictTo(ctx context.Context, keep limits) (done evicted, err er
 		return done, nil
 	}
 	defer x.touches.noteAll()()
-	held, err := x.store.readHolds()
-	if err != nil {
+	if err := x.completeOrder(ctx); err != nil {
 		return done, x.failed(err)
 	}
-	protected := x.protected(keep)
-	free := func(it item) bool { return it.entry.used < protected && !held.has(it.digest) }
-	cutoff, err := x.cutoff(ctx, excess, free)
-	if err != nil {
+	if err := x.change(func(c *change) error { c.allRecords = true; return nil }); err != nil {
 		return done, x.failed(err)
 	}
-	v := victims{engine: x, excess: excess}
-	err = x.each(ctx, func(it item) error {
-		if it.entry.used>>evictGrain > cutoff || !free(it) {
-			return nil
+	v := eviction{engine: x, protected: x.protected(keep), excess: excess}
+	for v.excess > 0 && !v.through {
+		if ctx.Err() != nil {
+			return v.done, context.Cause(ctx)
 		}
-		return v.add(it)
-	})
-	if err == nil {
-		err = v.remove()
-	}
-	if err != nil && !errors.Is(err, errEnough) {
-		return v.done, x.failed(err)
+		if err := v.turnPage(); err != nil {
+			return v.done, x.failed(err)
+		}
 	}
 	return v.done, nil
 }
@@ -124,58 +121,32 @@ func (x *engine) protected(keep limits) uint32 {
 	return uint32(max(0, int64(x.clock())-int64(young/time.Second)))
 }
 
-// evictGrain makes buckets of 64 seconds: within one, the order of eviction is
-// arbitrary.
-const evictGrain = 6
-
-// cutoff returns the bucket of last use up to which objects must go for excess
-// bytes to be freed.
-func (x *engine) cutoff(ctx context.Context, excess int64, free func(item) bool) (uint32, error) {
-	bytes := map[uint32]int64{}
-	err := x.each(ctx, func(it item) error {
-		if free(it) {
-			bytes[it.entry.used>>evictGrain] += it.entry.size
-		}
-		return nil
-	})
-	var buckets []uint32
-	for bucket := range bytes {
-		buckets = append(buckets, bucket)
-	}
-	slices.Sort(buckets)
-	for _, bucket := range buckets {
-		if excess -= bytes[bucket]; excess <= 0 {
-			return bucket, err
-		}
-	}
-	return ^uint32(0), err
+// eviction goes through the order from its start, a page at a time.
+type eviction struct {
+	engine    *engine
+	protected uint32 // from this time of last use on objects stay
+	excess    int64  // bytes that are to go still
+	next      orderPlace
+	through   bool // nothing that may go is left
+	done      evicted
 }
 
-// victims are objects about to go, removed a thousand at a time.
-type victims struct {
-	engine *engine
-	excess int64
-	items  []item
-	bytes  int64
-	done   evicted
+// page is what an eviction has found out about some records of the order, all
+// of one bucket.
+type page struct {
+	records []orderRecord
+	stay    []byte            // names that stay in the bucket
+	later   map[uint32][]byte // names that belong to other buckets
+	goes    []item
+	bytes   int64 // of what goes
+	seen    map[cas.Digest]struct{}
 }
 
-// errEnough ends the search for victims.
-var errEnough = errors.New("enough evicted")
-
-func (v *victims) add(it item) error {
-	v.items = append(v.items, it)
-	v.bytes += it.entry.size
-	if len(v.items) >= batchCount || v.bytes >= v.excess {
-		return v.remove()
-	}
-	return nil
-}
-
-// remove removes what was gathered, except what was used or held since. An
-// object that is new was held before the index learned of it. A file loses its
-// identity before it goes: a missing file that has one was not evicted but lost.
-func (v *victims) remove() error {
+// turnPage removes what may go of the next page, but not what was used or held
+// since. An object that is new was held before the index learned of it. A file
+// loses its identity before it goes: a missing file that has one was not evicted
+// but lost.
+func (v *eviction) turnPage() error {
 	x := v.engine
 	x.files.Lock()
 	defer x.files.Unlock()
@@ -187,77 +158,137 @@ func (v *victims) remove() error {
 	if err != nil {
 		return err
 	}
-	v.items = slices.DeleteFunc(v.items, func(it item) bool {
-		_, used := touched[it.digest]
-		return used || held.has(it.digest)
-	})
-	if slices.ContainsFunc(v.items, func(it item) bool { return it.entry.kind == filed }) {
-		err = x.changeLocked(v.condemn)
-	}
-	var gone evicted
-	if err == nil {
-		err = x.losing(func() error {
-			return x.changeLocked(func(c *change) (err error) { gone, err = v.drop(c); return err })
-		})
-	}
-	v.items, v.bytes = v.items[:0], 0
-	if err != nil {
+	var p page
+	err = x.view(func(txn *badger.Txn) (err error) { p, err = v.read(txn, held, touched); return err })
+	if err != nil || v.through {
 		return err
 	}
-	v.done.Objects += gone.Objects
-	v.done.Bytes += gone.Bytes
-	if v.excess -= gone.Bytes; v.excess <= 0 {
-		return errEnough
+	if len(p.goes) == 0 {
+		return x.changeLocked(p.rewrite)
+	}
+	if slices.ContainsFunc(p.goes, func(it item) bool { return it.entry.kind == filed }) {
+		if err := x.changeLocked(p.condemn); err != nil {
+			return err
+		}
+	}
+	err = x.losing(func() error { return x.changeLocked(p.remove) })
+	if err == nil {
+		v.excess -= p.bytes
+		v.done.Objects += len(p.goes)
+		v.done.Bytes += p.bytes
+	}
+	return err
+}
+
+// read reads the next page, and the entries of the objects on it until enough
+// of them may go.
+func (v *eviction) read(txn *badger.Txn, held held, touched map[cas.Digest]struct{}) (p page, err error) {
+	p.records, err = records(txn, v.next)
+	if err != nil {
+		return p, err
+	}
+	if len(p.records) == 0 || p.records[0].place.bucket > bucketOf(v.protected) {
+		v.through = true
+		return p, nil
+	}
+	v.next = p.records[len(p.records)-1].place
+	v.next.number++
+	p.later = map[uint32][]byte{}
+	p.seen = map[cas.Digest]struct{}{}
+	for _, r := range p.records {
+		for name := range slices.Chunk(r.names, shortName) {
+			if p.bytes >= v.excess || held.hasAny(name[1:]) {
+				p.stay = append(p.stay, name...)
+				continue
+			}
+			if err := v.look(&p, txn, name, touched); err != nil {
+				return p, err
+			}
+		}
+	}
+	return p, nil
+}
+
+// look finds the objects that name is short for, and decides where they go.
+func (v *eviction) look(p *page, txn *badger.Txn, name []byte, touched map[cas.Digest]struct{}) error {
+	it := txn.NewIterator(badger.IteratorOptions{Prefix: append([]byte{objectKey}, name...)})
+	defer it.Close()
+	for it.Rewind(); it.Valid(); it.Next() {
+		found, err := v.engine.itemOf(it.Item())
+		if err != nil {
+			return err
+		}
+		if _, twice := p.seen[found.digest]; twice {
+			continue
+		}
+		p.seen[found.digest] = struct{}{}
+		bucket := bucketOf(found.entry.used)
+		_, used := touched[found.digest]
+		switch {
+		case bucket > p.records[0].place.bucket:
+			p.later[bucket] = append(p.later[bucket], name...)
+		case used || found.entry.used >= v.protected:
+			p.stay = append(p.stay, name...)
+		default:
+			p.goes = append(p.goes, found)
+			p.bytes += found.entry.size
+		}
 	}
 	return nil
 }
 
-func (v *victims) condemn(c *change) error {
-	for i, it := range v.items {
-		now, err := get(c.txn, it.digest)
-		if err != nil {
-			return err
-		}
-		if now.kind != filed || now != it.entry {
+// condemn takes the identity of the files that go.
+func (p *page) condemn(c *change) error {
+	for i, it := range p.goes {
+		if it.entry.kind != filed {
 			continue
 		}
-		v.items[i].entry.identity = identity{}
-		if err := c.set(it.digest, now, v.items[i].entry); err != nil {
+		p.goes[i].entry.identity = identity{}
+		if err := c.set(it.digest, it.entry, p.goes[i].entry); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (v *victims) drop(c *change) (gone evicted, err error) {
-	for _, it := range v.items {
-		now, err := get(c.txn, it.digest)
-		if err != nil {
-			return gone, err
+// remove removes what goes, from the order as well.
+func (p *page) remove(c *change) error {
+	for _, it := range p.goes {
+		if err := c.engine.unlink(it); err != nil {
+			return err
 		}
-		if now != it.entry {
-			continue
+		if err := c.drop(it.digest, it.entry); err != nil {
+			return err
 		}
-		if err := v.engine.unlink(it); err != nil {
-			return gone, err
-		}
-		if err := c.drop(it.digest, now); err != nil {
-			return gone, err
-		}
-		gone.Objects++
-		gone.Bytes += now.size
 	}
-	return gone, nil
+	return p.rewrite(c)
 }
 
-// unlink removes the file of an object that has one.
+// rewrite moves names to where they belong. Those that stay gather in one
+// record.
+func (p *page) rewrite(c *change) error {
+	maps.Copy(c.names, p.later)
+	c.allRecords = true // the eviction may come there
+	if len(p.records) == 1 && len(p.stay) == len(p.records[0].names) {
+		return nil
+	}
+	for i, r := range p.records {
+		r.names = nil
+		if i == 0 {
+			r.names = p.stay
+		}
+		if err := c.setRecord(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unlink removes the file of an object that has one, and its outboard.
 func (x *engine) unlink(it item) error {
 	if it.entry.kind != filed {
 		return nil
 	}
-	err := os.Remove(x.store.objectPath(it.digest))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
+	err := ignoreMissing(os.Remove(x.store.objectPath(it.digest)))
+	return errors.Join(err, x.store.removeOutboard(it.digest))
 }

@@ -36,9 +36,8 @@ func (s *Store) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
 // giveUp forgets an object that could not be opened because it is lost or
 // damaged. Any other cause it returns.
 func (s *Store) giveUp(ctx context.Context, it item, cause error) error {
-	var mismatch *cas.MismatchError
 	switch {
-	case errors.As(cause, &mismatch):
+	case isMismatch(cause):
 		s.log.Warn("set a damaged object aside", "cache", s.dir, "object", it.digest, "cause", cause)
 	case errors.Is(cause, fs.ErrNotExist):
 		s.log.Debug("forgot a lost object", "cache", s.dir, "object", it.digest)

@@ -32,7 +32,7 @@ const heldNameSize = 8
 
 func nameHeld(d cas.Digest) heldName {
 	b, _ := d.AppendBinary(make([]byte, 0, 33))
-	return heldName(binary.LittleEndian.Uint64(b[1:]))
+	return heldName(binary.BigEndian.Uint64(b[1:]))
 }
 
 // Hold returns a Hold on nothing.
@@ -61,7 +61,7 @@ func (h *Hold) Add(ds ...cas.Digest) error {
 		name := nameHeld(d)
 		if _, held := h.names[name]; !held {
 			fresh = append(fresh, name)
-			b = binary.LittleEndian.AppendUint64(b, uint64(name))
+			b = binary.BigEndian.AppendUint64(b, uint64(name))
 		}
 	}
 	if len(fresh) == 0 {
@@ -88,9 +88,13 @@ func (h *Hold) Close() error {
 // held are the objects that are held at a time, in order.
 type held []heldName
 
-func (h held) has(d cas.Digest) bool {
-	_, found := slices.BinarySearch(h, nameHeld(d))
-	return found
+// hasAny tells whether an object is held whose digest has this start.
+func (h held) hasAny(start []byte) bool {
+	var whole [heldNameSize]byte
+	copy(whole[:], start)
+	low, rest := binary.BigEndian.Uint64(whole[:]), 8*(heldNameSize-len(start))
+	i, _ := slices.BinarySearch(h, heldName(low))
+	return i < len(h) && uint64(h[i])>>rest == low>>rest
 }
 
 // readHolds returns what is held, and removes the holds of processes that are
@@ -125,7 +129,7 @@ func (s *Store) readHold(all held, name string) (held, error) {
 	}
 	b, err := io.ReadAll(f)
 	for ; len(b) >= heldNameSize; b = b[heldNameSize:] {
-		all = append(all, heldName(binary.LittleEndian.Uint64(b)))
+		all = append(all, heldName(binary.BigEndian.Uint64(b)))
 	}
 	return all, err
 }

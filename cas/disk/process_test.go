@@ -318,6 +318,7 @@ func TestStoreIsCleanAfterEveryCrash(t *testing.T) {
 			t.Fatalf("damaged: %v", damaged)
 		}
 		expectExactTotals(t, s)
+		expectCompleteOrder(t, s)
 		left, err := os.ReadDir(s.path(tmpDir))
 		if err != nil || len(left) > 0 {
 			t.Fatalf("%d temporary files are left, %v", len(left), err)

@@ -15,6 +15,10 @@ type change struct {
 	totals totals
 	packs  map[uint64]int64 // the packs that change, with their new number
 	engine *engine
+
+	names      map[uint32][]byte // what is named in the order, by bucket
+	waiting    orderRecord       // names that are in no record after this change
+	allRecords bool              // there are to be none of them
 }
 
 // change runs fn and keeps what it did, unless it returns an error.
@@ -28,7 +32,10 @@ func (x *engine) changeLocked(fn func(*change) error) error {
 	if x.stuck {
 		return x.failed(errStuck)
 	}
-	c := &change{txn: x.db.NewTransaction(true), totals: x.totals, packs: map[uint64]int64{}, engine: x}
+	c := &change{
+		txn: x.db.NewTransaction(true), totals: x.totals, packs: map[uint64]int64{}, engine: x,
+		names: map[uint32][]byte{}, waiting: x.waiting,
+	}
 	defer c.txn.Discard()
 	err := guard(func() error {
 		if err := fn(c); err != nil {
@@ -39,7 +46,7 @@ func (x *engine) changeLocked(fn func(*change) error) error {
 	if err != nil {
 		return x.failed(err)
 	}
-	x.totals = c.totals
+	x.totals, x.waiting = c.totals, c.waiting
 	for id, used := range c.packs {
 		x.packs[id] = used
 		if used == 0 {
@@ -50,9 +57,11 @@ func (x *engine) changeLocked(fn func(*change) error) error {
 }
 
 func (c *change) commit() error {
-	if c.totals != c.engine.totals {
-		b, _ := binary.Append(nil, binary.LittleEndian, c.totals)
-		if err := c.txn.Set([]byte{totalsKey}, b); err != nil {
+	if err := c.settleNames(); err != nil {
+		return err
+	}
+	if c.totals != c.engine.totals || !c.waiting.equal(c.engine.waiting) {
+		if err := c.txn.Set([]byte{totalsKey}, appendTotals(nil, c.totals, c.waiting)); err != nil {
 			return err
 		}
 	}
@@ -88,11 +97,16 @@ func (c *change) count(e entry, sign int64) {
 	}
 }
 
-// set makes e the entry of d, whose entry was old.
+// set makes e the entry of d, whose entry was old. Where the clock went back an
+// object gets another name: the one it has is in a later bucket.
 func (c *change) set(d cas.Digest, old, e entry) error {
+	key := keyOf(d)
+	if old.kind == 0 || e.used < old.used {
+		c.name(key[1:][:shortName], e.used)
+	}
 	c.count(old, -1)
 	c.count(e, +1)
-	return c.txn.Set(keyOf(d), appendEntry(nil, d, e))
+	return c.txn.Set(key, appendEntry(nil, d, e))
 }
 
 // drop removes the entry of d, which was old.

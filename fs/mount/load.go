@@ -26,25 +26,28 @@ const (
 )
 
 // tree returns the tree d.
-func (fs *fileSystem) tree(c caller, d cas.Digest) (*tree.Tree, error) {
-	it, err := fs.trees.take(d, c.wait, func() (*tree.Tree, int64, error) {
-		ctx, cancel := fs.within(fs.opt.Timeout)
+func (s *shared) tree(c caller, d cas.Digest) (*tree.Tree, error) {
+	it, err := s.trees.take(d, c.wait, func() (*tree.Tree, int64, error) {
+		ctx, cancel := s.within(s.opt.Timeout)
 		defer cancel()
-		return fs.readTree(ctx, d)
+		end := s.stats.loads.begin()
+		t, weight, err := s.readTree(ctx, d)
+		end(err)
+		return t, weight, err
 	})
 	if err != nil {
 		return nil, err
 	}
-	defer fs.trees.release(it)
+	defer s.trees.release(it)
 	return it.value, nil
 }
 
-func (fs *fileSystem) readTree(ctx context.Context, d cas.Digest) (*tree.Tree, int64, error) {
-	t, err := tree.Read(ctx, fs.source, d)
+func (s *shared) readTree(ctx context.Context, d cas.Digest) (*tree.Tree, int64, error) {
+	t, err := tree.Read(ctx, s.source, d)
 	if err != nil {
 		return nil, 0, named(d, err)
 	}
-	fs.stats.trees.Add(1)
+	s.stats.trees.Add(1)
 	weight := int64(entryWeight)
 	for e := range t.All() {
 		weight += int64(entryWeight + len(e.Name) + len(e.Target))
@@ -62,8 +65,8 @@ func named(d cas.Digest, err error) error {
 }
 
 // within returns a context for work that the mount does on its own behalf.
-func (fs *fileSystem) within(d time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(fs.lifetime, d, errTimeout)
+func (s *shared) within(d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(s.lifetime, d, errTimeout)
 }
 
 // directory looks into directory id.

@@ -59,6 +59,9 @@ func (fs *fileSystem) readObject(c caller, id uint32, size int64, d cas.Digest, 
 		fs.disprove(id, o.value.size)
 		return 0, &sizeError{d, size, o.value.size}
 	}
+	if o.value.lazy != nil {
+		return fs.readLazily(c, id, o, buf, off)
+	}
 	n, err := o.value.ReadAt(buf, off)
 	if n < len(buf) {
 		fs.objects.discard(o)
@@ -87,7 +90,7 @@ func (fs *fileSystem) disprove(id uint32, size int64) {
 		defer fs.disproved.Delete(id)
 		select {
 		case <-time.After(disproofTime):
-			fs.kernel.InodeNotify(number(id), 0, 0)
+			fs.kernel.InodeNotify(fs.number(id), 0, 0)
 			fs.table.correct(id, size)
 		case <-fs.lifetime.Done():
 		}

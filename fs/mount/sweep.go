@@ -28,8 +28,6 @@ const (
 // after the first few is on its way before they ask for it. Otherwise every
 // small file would cost them a round trip.
 type sweeps struct {
-	slots chan struct{} // one for each fetch under way
-
 	mu   sync.Mutex
 	kept []*sweep // the last seen in front
 }
@@ -47,8 +45,6 @@ type step struct {
 	id   uint32
 	size int64
 }
-
-func newSweeps() *sweeps { return &sweeps{slots: make(chan struct{}, sweepParallel)} }
 
 // step notes that file id is read from its beginning, and returns what is
 // worth fetching now.
@@ -125,13 +121,16 @@ func (t *table) follows(last, id uint32) bool {
 
 // after returns the node that comes after id in a walk through all that was
 // looked into: a directory comes before what is in it.
-func (t *table) after(id uint32) (next uint32, ok bool) {
+func (t *table) after(id uint32) (next uint32, ok bool) { return t.next(root, id) }
+
+// next is after, within what is below top.
+func (t *table) next(top, id uint32) (next uint32, ok bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	if n := t.at(id); n.isDir() && n.size > 0 && t.dirs[n.size-1].count > 0 {
 		return t.dirs[n.size-1].first, true
 	}
-	for id != root {
+	for id != top {
 		d := t.dirs[t.at(id).dir]
 		if id+1 < d.first+d.count {
 			return id + 1, true
@@ -148,9 +147,9 @@ func (fs *fileSystem) sweep(id uint32) {
 			continue
 		}
 		select {
-		case fs.sweeps.slots <- struct{}{}:
+		case fs.sweeping <- struct{}{}:
 			fs.running.Go(func() {
-				defer func() { <-fs.sweeps.slots }()
+				defer func() { <-fs.sweeping }()
 				// Whoever reads the file meets the error, if it is to stay.
 				_ = fs.fetch(fs.background(), next.id, next.size)
 			})

@@ -21,7 +21,7 @@ import (
 
 // remoteDelay is long enough for calls that are made side by side to be made
 // before the first of them is answered.
-const remoteDelay = 100 * time.Millisecond
+const remoteDelay = 300 * time.Millisecond
 
 // serve starts a server of store, and returns its address.
 func serve(t *testing.T, store cas.Store) string {
