@@ -86,6 +86,9 @@ func makeParts(ctx context.Context, dir string, size int64) (*parts, error) {
 		if !errors.Is(err, fs.ErrNotExist) {
 			return p, err
 		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
 		if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return nil, err
 		}
