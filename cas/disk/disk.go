@@ -125,7 +125,7 @@ func Open(dir string, opt Options) (*Store, error) {
 	}
 	s := &Store{
 		dir: dir, opt: opt, log: opt.Log, now: time.Now, patience: patience,
-		proofs: make(chan struct{}, 1), boot: thisBoot(), writer: newPackWriter(reserve),
+		proofs: make(chan struct{}, 1), writer: newPackWriter(reserve), boot: thisBoot(),
 	}
 	s.lifetime, s.end = context.WithCancel(context.Background())
 	s.packer.start(s)

@@ -16,6 +16,7 @@ func (s *Store) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
 	return s.get(ctx, d, true)
 }
 
+// get opens d. If counted it makes a hit or a miss.
 func (s *Store) get(ctx context.Context, d cas.Digest, counted bool) (cas.RandomObject, error) {
 	entries, err := s.lookup(ctx, []cas.Digest{d}, counted)
 	if err != nil {
