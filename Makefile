@@ -1,21 +1,31 @@
 # make quickstart   see the main job on this machine
 # make test         everything that decides whether a change lands
-# The other targets are parts of these two.
+# make install      the program, and what mount(8) and fstab need
+# The other targets are parts of these.
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+PREFIX  ?= /usr/local
+SBINDIR ?= /sbin
 LDFLAGS  = -s -w -X main.version=$(VERSION)
 FUZZTIME ?= 20s
 
 # The tests create very many files: in memory, where there is room for them.
 SCRATCH := $(if $(wildcard /dev/shm/.),/dev/shm,$(or $(TMPDIR),/tmp))
 
-.PHONY: all build quickstart test setup lint generate unit stories fuzz bench-worktree bench-transfer bench-store clean
+.PHONY: all build install quickstart test setup lint generate unit stories fuzz bench-worktree bench-transfer bench-store clean
 
 all: build
 
 build:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/fstree ./cmd/fstree
+
+# install links the program to where mount(8) looks for helpers.
+install: build
+	install -D -m 0755 bin/fstree $(DESTDIR)$(PREFIX)/bin/fstree
+	install -d $(DESTDIR)$(SBINDIR)
+	ln -sf $(PREFIX)/bin/fstree $(DESTDIR)$(SBINDIR)/mount.fstree
+	ln -sf $(PREFIX)/bin/fstree $(DESTDIR)$(SBINDIR)/mount.fuse.fstree
 
 quickstart:
 	scripts/setup.sh run
@@ -50,7 +60,7 @@ fuzz:
 	scripts/fuzz.sh $(FUZZTIME)
 
 # bench-worktree measures write-tree and checkout against git, cp and bare walks.
-bench-worktree:
+bench-worktree: build
 	$(GO) run ./scripts/bench-worktree $(BENCHFLAGS)
 
 # bench-transfer measures push and pull against rsync, near and far.

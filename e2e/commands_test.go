@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -30,6 +31,7 @@ var commands = map[string]func(ts *testscript.TestScript, neg bool, args []strin
 	"fill":       fill,
 	"flip":       flip,
 	"eventually": eventually,
+	"slay":       slay,
 }
 
 // started are the servers of all stories, by story and name.
@@ -133,6 +135,33 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
+}
+
+var servingLine = regexp.MustCompile(`^{"state":"serving","directory":"([^"]*)".*"pid":([1-9][0-9]*)`)
+
+// slay: slay DIR kills the process behind the mount on DIR, and waits until it
+// is gone.
+func slay(ts *testscript.TestScript, neg bool, args []string) {
+	list := exec.Command(os.Getenv(binaryVariable), "mounts", "--json", "--cache", ts.Getenv("FSTREE_CACHE"))
+	out, err := list.Output()
+	ts.Check(err)
+	for line := range strings.Lines(string(out)) {
+		match := servingLine.FindStringSubmatch(line)
+		if match == nil || match[1] != ts.MkAbs(args[0]) {
+			continue
+		}
+		pid, err := strconv.Atoi(match[2])
+		ts.Check(err)
+		ts.Check(syscall.Kill(pid, syscall.SIGKILL))
+		for range 1000 {
+			if syscall.Statfs(match[1], new(syscall.Statfs_t)) == syscall.ENOTCONN {
+				return
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		ts.Fatalf("the process behind %s survives", args[0])
+	}
+	ts.Fatalf("no process serves %s", args[0])
 }
 
 // fill: fill FILE SIZE writes bytes that do not compress and differ by place.

@@ -119,10 +119,11 @@ func unmountBelow(dir string) {
 		if len(fields) < 5 || !strings.HasPrefix(fields[4], dir+"/") {
 			continue
 		}
+		mountpoint := strings.ReplaceAll(fields[4], `\040`, " ")
 		if os.Getuid() == 0 {
-			exec.Command("umount", "-l", fields[4]).Run()
+			exec.Command("umount", "-l", mountpoint).Run()
 		} else {
-			exec.Command("fusermount3", "-u", "-z", fields[4]).Run()
+			exec.Command("fusermount3", "-u", "-z", mountpoint).Run()
 		}
 	}
 }

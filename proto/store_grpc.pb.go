@@ -28,6 +28,7 @@ const (
 	StoreService_ReadObjects_FullMethodName     = "/fstree.store.v1.StoreService/ReadObjects"
 	StoreService_WriteObjects_FullMethodName    = "/fstree.store.v1.StoreService/WriteObjects"
 	StoreService_ReadTrees_FullMethodName       = "/fstree.store.v1.StoreService/ReadTrees"
+	StoreService_ReadSlice_FullMethodName       = "/fstree.store.v1.StoreService/ReadSlice"
 )
 
 // StoreServiceClient is the client API for StoreService service.
@@ -48,6 +49,8 @@ type StoreServiceClient interface {
 	WriteObjects(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[WriteObjectsRequest, WriteObjectsResponse], error)
 	// ReadTrees sends the trees of closures with the sizes of their files.
 	ReadTrees(ctx context.Context, in *ReadTreesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadTreesResponse], error)
+	// ReadSlice sends a range of an object with its proof.
+	ReadSlice(ctx context.Context, in *ReadSliceRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadSliceResponse], error)
 }
 
 type storeServiceClient struct {
@@ -123,6 +126,25 @@ func (c *storeServiceClient) ReadTrees(ctx context.Context, in *ReadTreesRequest
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type StoreService_ReadTreesClient = grpc.ServerStreamingClient[ReadTreesResponse]
 
+func (c *storeServiceClient) ReadSlice(ctx context.Context, in *ReadSliceRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReadSliceResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &StoreService_ServiceDesc.Streams[3], StoreService_ReadSlice_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ReadSliceRequest, ReadSliceResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type StoreService_ReadSliceClient = grpc.ServerStreamingClient[ReadSliceResponse]
+
 // StoreServiceServer is the server API for StoreService service.
 // All implementations must embed UnimplementedStoreServiceServer
 // for forward compatibility.
@@ -141,6 +163,8 @@ type StoreServiceServer interface {
 	WriteObjects(grpc.BidiStreamingServer[WriteObjectsRequest, WriteObjectsResponse]) error
 	// ReadTrees sends the trees of closures with the sizes of their files.
 	ReadTrees(*ReadTreesRequest, grpc.ServerStreamingServer[ReadTreesResponse]) error
+	// ReadSlice sends a range of an object with its proof.
+	ReadSlice(*ReadSliceRequest, grpc.ServerStreamingServer[ReadSliceResponse]) error
 	mustEmbedUnimplementedStoreServiceServer()
 }
 
@@ -165,6 +189,9 @@ func (UnimplementedStoreServiceServer) WriteObjects(grpc.BidiStreamingServer[Wri
 }
 func (UnimplementedStoreServiceServer) ReadTrees(*ReadTreesRequest, grpc.ServerStreamingServer[ReadTreesResponse]) error {
 	return status.Error(codes.Unimplemented, "method ReadTrees not implemented")
+}
+func (UnimplementedStoreServiceServer) ReadSlice(*ReadSliceRequest, grpc.ServerStreamingServer[ReadSliceResponse]) error {
+	return status.Error(codes.Unimplemented, "method ReadSlice not implemented")
 }
 func (UnimplementedStoreServiceServer) mustEmbedUnimplementedStoreServiceServer() {}
 func (UnimplementedStoreServiceServer) testEmbeddedByValue()                      {}
@@ -248,6 +275,17 @@ func _StoreService_ReadTrees_Handler(srv interface{}, stream grpc.ServerStream) 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type StoreService_ReadTreesServer = grpc.ServerStreamingServer[ReadTreesResponse]
 
+func _StoreService_ReadSlice_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ReadSliceRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(StoreServiceServer).ReadSlice(m, &grpc.GenericServerStream[ReadSliceRequest, ReadSliceResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type StoreService_ReadSliceServer = grpc.ServerStreamingServer[ReadSliceResponse]
+
 // StoreService_ServiceDesc is the grpc.ServiceDesc for StoreService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -280,6 +318,11 @@ var StoreService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "ReadTrees",
 			Handler:       _StoreService_ReadTrees_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "ReadSlice",
+			Handler:       _StoreService_ReadSlice_Handler,
 			ServerStreams: true,
 		},
 	},

@@ -16,8 +16,8 @@ import (
 	"github.com/fstree/fstree/remote/http"
 )
 
-// Store is a far store. A Store may have rarer powers, cas.Sizer and
-// transfer.ClosureFinder among them; ask by type assertion.
+// Store is a far store. A Store may have rarer powers, cas.Sizer, bao.Slicer
+// and transfer.ClosureFinder among them; ask by type assertion.
 type Store interface {
 	cas.Store
 	io.Closer

@@ -14,10 +14,8 @@ import (
 // Partial is complete. To read from them, use a ReaderAt, whose ErrOutboard and
 // *Error mean that the files are not what they were: Drop what was read.
 //
-// A Partial outlives its process through MarshalBinary. The order of writes to
-// keep: first data and outboard reach the disk, then the state replaces an
-// older one, which stays true meanwhile. State that was saved too early costs a
-// second fetch after Drop, and never a wrong byte.
+// A Partial is of one process: what it tells to be here was verified by Add, and
+// not merely found.
 //
 // It takes memory for what is present, 16 bytes for each run of adjacent
 // groups, and none for the size that it was told. It is safe for concurrent use.
@@ -51,6 +49,14 @@ func (p *Partial) Size() (size int64, proved bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.size, p.proved
+}
+
+// TrustSize takes the size for proved. It is for whoever knows that somebody has
+// proved it before.
+func (p *Partial) TrustSize() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.proved = true
 }
 
 // Complete tells whether the whole object is here.
@@ -115,17 +121,36 @@ func (p *Partial) Add(s Slice, r io.Reader, data, outboard io.WriterAt) error {
 				return err
 			}
 		}
-		p.mark(s.ProveSize, span{off, off + int64(len(group))})
+		if s.ProveSize {
+			p.TrustSize()
+		}
+		p.mark(span{off, off + int64(len(group))})
 		if err == io.EOF {
 			return nil
 		}
 	}
 }
 
-func (p *Partial) mark(proved bool, b span) {
+// Verify is Add for bytes that are in the files already: it reads n bytes from
+// off through r, and those that are right count as present from then on. It
+// stops at the first wrong ones, with an error of ReaderAt.ReadAt.
+func (p *Partial) Verify(r *ReaderAt, off, n int64) error {
+	buf := buffers.Get().(*buffer)
+	defer buffers.Put(buf)
+	all := groupsOf(p.clip(off, n))
+	for i := all.first; i < all.end; i++ {
+		b := p.bytesOf(run{i, i + 1})
+		if _, err := r.ReadAt(buf.group[:b.size()], b.start); err != nil {
+			return err
+		}
+		p.mark(b)
+	}
+	return nil
+}
+
+func (p *Partial) mark(b span) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.proved = p.proved || proved
 	if g := groupsOf(b); g.first < g.end {
 		p.present = p.present.add(g)
 	}

@@ -58,19 +58,6 @@ func fetch(t testing.TB, o *object, p *bao.Partial, f *files, off, n int64) {
 	}
 }
 
-func restart(t testing.TB, p *bao.Partial) *bao.Partial {
-	t.Helper()
-	b, err := p.MarshalBinary()
-	if err != nil {
-		t.Fatal(err)
-	}
-	q, err := bao.UnmarshalPartial(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return q
-}
-
 func TestPartialBecomesTheObject(t *testing.T) {
 	random := rand.New(rand.NewPCG(7, 8))
 	for _, size := range sizes {
@@ -80,7 +67,6 @@ func TestPartialBecomesTheObject(t *testing.T) {
 			off := random.Int64N(o.size() + 1)
 			n := random.Int64N(min(o.size()-off, 10*group) + 1)
 			fetch(t, o, p, f, off, n)
-			p = restart(t, p)
 			got := make([]byte, n)
 			if _, err := openReader(t, o, f.data, f.outboard).ReadAt(got, off); err != nil {
 				t.Fatalf("size %d, %d bytes at %d: %v", size, n, off, err)
@@ -152,7 +138,6 @@ func TestWhatCameBeforeAnErrorStays(t *testing.T) {
 		if err == nil || p.Present() != 5*group {
 			t.Fatalf("%v, and %d bytes are present", err, p.Present())
 		}
-		p = restart(t, p)
 		if missing := p.Missing(0, o.size()); len(missing) != 1 || missing[0] != (bao.Slice{Size: o.size(), Off: 5 * group, Len: 5 * group}) {
 			t.Fatalf("then misses %+v", missing)
 		}
@@ -197,6 +182,22 @@ func TestDroppedGroupsAreFetchedAgain(t *testing.T) {
 	}
 }
 
+func TestWhatIsInTheFilesCountsOnceItIsVerified(t *testing.T) {
+	o := newObject(t, 8*group+5)
+	f := &files{data: bytes.Clone(o.data), outboard: bytes.Clone(o.outboard)}
+	f.data[5*group] ^= 1
+	p := newPartial(t, o.digest, o.size())
+	p.TrustSize()
+	err := p.Verify(openReader(t, o, f.data, f.outboard), group+1, o.size())
+	if !isMismatch(err) || p.Present() != 4*group {
+		t.Fatalf("%v, %d bytes are present", err, p.Present())
+	}
+	fetch(t, o, p, f, 5*group, 1)
+	if err := p.Verify(openReader(t, o, f.data, f.outboard), 0, o.size()); err != nil || !p.Complete() {
+		t.Errorf("%v, %d bytes are present", err, p.Present())
+	}
+}
+
 func TestManyRangesArriveAtOnce(t *testing.T) {
 	o := newObject(t, 100*group+9)
 	p, f := newPartial(t, o.digest, o.size()), &files{}
@@ -209,7 +210,7 @@ func TestManyRangesArriveAtOnce(t *testing.T) {
 						t.Error(err)
 					}
 				}
-				p.MarshalBinary()
+				p.Present()
 			}
 		})
 	}
@@ -217,26 +218,6 @@ func TestManyRangesArriveAtOnce(t *testing.T) {
 	fetch(t, o, p, f, 0, o.size())
 	if !p.Complete() || !bytes.Equal(f.data, o.data) || !bytes.Equal(f.outboard, o.outboard) {
 		t.Error("not the object")
-	}
-}
-
-func TestDamagedStateIsRefused(t *testing.T) {
-	o := newObject(t, 40*group)
-	p, f := newPartial(t, o.digest, o.size()), &files{}
-	for i := int64(1); i < 40; i += 3 {
-		fetch(t, o, p, f, i*group, 1)
-	}
-	good, _ := p.MarshalBinary()
-	t.Logf("state of %d runs: %d bytes", 13, len(good))
-	for at := range good {
-		bad := bytes.Clone(good)
-		bad[at] ^= 1
-		if _, err := bao.UnmarshalPartial(bad); err == nil {
-			t.Errorf("byte %d flipped", at)
-		}
-		if _, err := bao.UnmarshalPartial(good[:at]); err == nil {
-			t.Errorf("cut to %d bytes", at)
-		}
 	}
 }
 
@@ -251,63 +232,4 @@ func TestOtherDigestsHaveNoRanges(t *testing.T) {
 	if _, err := bao.NewReaderAt(sha, 0, nil, nil); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("NewReaderAt: %v", err)
 	}
-}
-
-func TestStateWithImpossibleRunsIsRefused(t *testing.T) {
-	o := newObject(t, 40*group)
-	p, f := newPartial(t, o.digest, o.size()), &files{}
-	unproved, _ := p.MarshalBinary()
-	fetch(t, o, p, f, 0, 0)
-	proved, _ := p.MarshalBinary()
-	state := func(of []byte, runs ...byte) []byte {
-		body := append(bytes.Clone(of[:len(of)-32]), runs...)
-		sum, _ := cas.Sum(body).MarshalBinary()
-		return append(body, sum[1:]...)
-	}
-	if _, err := bao.UnmarshalPartial(state(proved, 3, 2, 1, 34)); err != nil {
-		t.Errorf("possible runs: %v", err)
-	}
-	for name, b := range map[string][]byte{
-		"behind the end":      state(proved, 3, 2, 1, 35),
-		"adjacent":            state(proved, 3, 2, 0, 1),
-		"empty":               state(proved, 3, 0),
-		"without a length":    state(proved, 3),
-		"a long-winded zero":  state(proved, 0x80, 0, 1),
-		"an endless number":   state(proved, 0xff, 0xff),
-		"of an unproved size": state(unproved, 3, 2),
-	} {
-		if _, err := bao.UnmarshalPartial(b); err == nil {
-			t.Errorf("a run is taken that is %s", name)
-		}
-	}
-}
-
-// FuzzPartial repairs the checksum, so that it is not what refuses.
-func FuzzPartial(f *testing.F) {
-	o := newObject(f, 40*group)
-	p, fs := newPartial(f, o.digest, o.size()), &files{}
-	for i := int64(0); i < 40; i += 5 {
-		b, _ := p.MarshalBinary()
-		f.Add(b[:len(b)-32])
-		fetch(f, o, p, fs, i*group, 1)
-	}
-	f.Fuzz(func(t *testing.T, body []byte) {
-		sum, _ := cas.Sum(body).MarshalBinary()
-		state := append(bytes.Clone(body), sum[1:]...)
-		p, err := bao.UnmarshalPartial(state)
-		if err != nil {
-			return
-		}
-		if again, _ := p.MarshalBinary(); !bytes.Equal(again, state) {
-			t.Fatalf("%x comes back as %x", state, again)
-		}
-		size, proved := p.Size()
-		present := p.Present()
-		for _, s := range p.Missing(0, size) {
-			present += s.Len
-		}
-		if present != size || !proved && p.Present() > 0 {
-			t.Fatalf("%d of %d bytes are present or missing", present, size)
-		}
-	})
 }

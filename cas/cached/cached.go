@@ -4,6 +4,10 @@
 //
 // Near is a cache and no authority: where it is broken or full, far answers
 // alone.
+//
+// A large object is used before it is here: where far proves ranges and near
+// keeps them, Open fetches what is read of it, and what a sequential reader
+// will read next. See Lazy.
 package cached
 
 import (
@@ -31,25 +35,41 @@ type Store struct {
 	// Silence is how long far may send nothing before a fetch fails with
 	// ErrUnavailable. Set it before the first use; 0 is DefaultSilence.
 	Silence time.Duration
+	// Observe, if not nil, is told how long every fetch took, of an object, a
+	// range or a batch, and how it ended. Set it before the first use.
+	Observe func(took time.Duration, err error)
 
 	near cas.Store
 	far  Far
 
-	lifetime context.Context
-	end      context.CancelFunc
-	fetched  atomic.Int64
-	bytes    atomic.Int64
+	lifetime  context.Context
+	end       context.CancelFunc
+	lastHeard atomic.Int64 // when far said something, in Unix nanoseconds
+	unkept    unkept
+	recent    recent
+	aheads    chan struct{} // one for each range that is fetched ahead
+	batches   chan struct{} // one for each batch that is fetched
+	stats     counters
 
-	mu      sync.Mutex
-	closed  bool
-	flights map[cas.Digest]*flight
-	running sync.WaitGroup
+	mu         sync.Mutex
+	closed     bool
+	flights    map[cas.Digest]*flight
+	lazies     map[claim]*lazy
+	unprovable map[cas.Digest]struct{}
+	running    sync.WaitGroup
 }
 
 // New returns a Store over near and far. It closes neither.
 func New(near cas.Store, far Far) *Store {
 	lifetime, end := context.WithCancel(context.Background())
-	return &Store{near: near, far: far, lifetime: lifetime, end: end, flights: map[cas.Digest]*flight{}}
+	return &Store{
+		near: near, far: far, lifetime: lifetime, end: end,
+		aheads:     make(chan struct{}, aheadParallel),
+		batches:    make(chan struct{}, manyBatches),
+		flights:    map[cas.Digest]*flight{},
+		lazies:     map[claim]*lazy{},
+		unprovable: map[cas.Digest]struct{}{},
+	}
 }
 
 // Close ends all fetches and waits for their end. What is asked for then comes
@@ -63,29 +83,50 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// Fetched returns how many objects and bytes were fetched so far.
-func (s *Store) Fetched() (objects, bytes int64) { return s.fetched.Load(), s.bytes.Load() }
-
 // Get answers from the near store. On a miss it waits for the one fetch of d,
 // which belongs to the Store and not to any caller: an interrupted reader stops
 // waiting, the fetch goes on, and the reader's next try finds the object near.
+// A small object can be had as soon as it has come, while near still stores it.
 // Where near can't keep the object (a full disk) it streams from far.
 func (s *Store) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
-	o, nearErr := s.near.Get(ctx, d)
-	if nearErr == nil {
+	o, err := s.fromNear(ctx, d)
+	if err == nil {
 		return o, nil
 	}
+	return s.getAbsent(ctx, d, err)
+}
+
+// fromNear opens what is here.
+func (s *Store) fromNear(ctx context.Context, d cas.Digest) (cas.Object, error) {
+	if data, ok := s.recent.take(d); ok {
+		s.stats.hits.Add(1)
+		return cas.NewObject(data), nil
+	}
+	o, err := s.near.Get(ctx, d)
+	if err == nil {
+		s.stats.hits.Add(1)
+	}
+	return o, err
+}
+
+// getAbsent fetches d, which near has refused with nearErr.
+func (s *Store) getAbsent(ctx context.Context, d cas.Digest, nearErr error) (cas.Object, error) {
+	s.stats.misses.Add(1)
 	if !cas.IsAbsent(nearErr) {
 		return s.without(ctx, d, nearErr)
 	}
-	err := s.fetch(ctx, d)
+	f, err := s.fetch(ctx, d)
 	if keep := (*keepError)(nil); errors.As(err, &keep) {
+		s.stats.unkept.Add(1)
 		return s.without(ctx, d, keep.err)
 	}
 	if err != nil {
 		return nil, err
 	}
-	o, nearErr = s.near.Get(ctx, d)
+	if f.data != nil {
+		return cas.NewObject(f.data), nil
+	}
+	o, nearErr := s.near.Get(ctx, d)
 	if nearErr == nil {
 		return o, nil
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/fstree/fstree/cas"
+	"github.com/fstree/fstree/cas/bao"
 	"github.com/fstree/fstree/cas/castest"
 	"github.com/fstree/fstree/cas/memory"
 )
@@ -40,6 +41,9 @@ type faulty struct {
 	get    func(ctx context.Context, d cas.Digest) (cas.Object, error)
 	put    func(ctx context.Context, d cas.Digest, r io.Reader) error
 	sizes  func(ctx context.Context, ds []cas.Digest) ([]int64, error)
+	slice  func(ctx context.Context, d cas.Digest, s bao.Slice) (io.ReadCloser, error)
+	part   func(p bao.PartialObject) bao.PartialObject
+	slices atomic.Int64
 	asked  atomic.Int64
 	stored atomic.Int64
 }
@@ -65,6 +69,22 @@ func (f *faulty) Sizes(ctx context.Context, ds []cas.Digest) ([]int64, error) {
 		return f.sizes(ctx, ds)
 	}
 	return f.Store.Sizes(ctx, ds)
+}
+
+func (f *faulty) Slice(ctx context.Context, d cas.Digest, s bao.Slice) (io.ReadCloser, error) {
+	f.slices.Add(1)
+	if f.slice != nil {
+		return f.slice(ctx, d, s)
+	}
+	return f.Store.Slice(ctx, d, s)
+}
+
+func (f *faulty) OpenPartial(ctx context.Context, d cas.Digest, size int64) (bao.PartialObject, error) {
+	p, err := f.Store.OpenPartial(ctx, d, size)
+	if err == nil && f.part != nil {
+		p = f.part(p)
+	}
+	return p, err
 }
 
 func (f *faulty) add(t *testing.T, data []byte) cas.Digest {

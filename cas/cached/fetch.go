@@ -1,32 +1,52 @@
 package cached
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"time"
 
 	"github.com/fstree/fstree/cas"
 )
 
-// flight is the one fetch of an object. err is set when done is closed.
+// inMemory is the size up to which an object is held in memory on its way from
+// far to near, so that nobody waits for near to store it.
+const inMemory = 128 << 10
+
+// flight is the one fetch of an object. data and err are set when done is
+// closed: then the object can be had, from data or, if that is nil, from near.
 type flight struct {
 	done chan struct{}
+	data []byte
 	err  error
 }
 
-func (s *Store) fetch(ctx context.Context, d cas.Digest) error {
-	f, err := s.join(d)
-	if err != nil {
-		return err
-	}
+func newFlight() *flight { return &flight{done: make(chan struct{})} }
+
+// land makes the object available before near has stored it.
+func (f *flight) land(data []byte) {
+	f.data = data
+	close(f.done)
+}
+
+func (f *flight) landed() bool { return f.data != nil }
+
+func (f *flight) wait(ctx context.Context) error {
 	select {
 	case <-f.done:
 		return f.err
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+func (s *Store) fetch(ctx context.Context, d cas.Digest) (*flight, error) {
+	f, err := s.join(d)
+	if err != nil {
+		return nil, err
+	}
+	return f, f.wait(ctx)
 }
 
 // join returns the flight of d, starting it if there is none.
@@ -39,16 +59,25 @@ func (s *Store) join(d cas.Digest) (*flight, error) {
 	if f, ok := s.flights[d]; ok {
 		return f, nil
 	}
-	f := &flight{done: make(chan struct{})}
+	f := newFlight()
 	s.flights[d] = f
-	s.running.Go(func() {
-		f.err = s.copy(d)
-		s.mu.Lock()
-		delete(s.flights, d)
-		s.mu.Unlock()
-		close(f.done)
-	})
+	s.running.Go(func() { s.finish(d, f, s.copy(d, f)) })
 	return f, nil
+}
+
+// finish ends a flight. One that has landed can't fail any more.
+func (s *Store) finish(d cas.Digest, f *flight, err error) {
+	s.mu.Lock()
+	delete(s.flights, d)
+	s.mu.Unlock()
+	if f.landed() {
+		if err != nil {
+			s.stats.unkept.Add(1)
+		}
+		return
+	}
+	f.err = err
+	close(f.done)
 }
 
 func errClosed(d cas.Digest) error {
@@ -62,70 +91,72 @@ func (e *keepError) Error() string { return e.err.Error() }
 func (e *keepError) Unwrap() error { return e.err }
 
 // copy brings d from far to near.
-func (s *Store) copy(d cas.Digest) error {
-	ctx, cancel := context.WithCancelCause(s.lifetime)
-	defer cancel(nil)
-	silence := s.Silence
-	if silence <= 0 {
-		silence = DefaultSilence
-	}
-	w := &watched{silence: silence}
-	w.timer = time.AfterFunc(silence, func() {
-		cancel(fmt.Errorf("object %s: nothing came for %v: %w", d, silence, cas.ErrUnavailable))
+func (s *Store) copy(d cas.Digest, f *flight) error {
+	err := s.observed(func() error {
+		return s.insist(func() error {
+			return s.watch(d, func(ctx context.Context, w *watched) error {
+				o, err := s.far.Get(ctx, d)
+				w.sleep()
+				if err != nil {
+					return err
+				}
+				defer o.Close()
+				return s.receive(ctx, d, f, o, w)
+			})
+		})
 	})
-	defer w.timer.Stop()
-	err := s.transfer(ctx, d, w)
-	switch {
-	case err == nil:
-		s.fetched.Add(1)
-		s.bytes.Add(w.n)
-		return nil
-	case s.lifetime.Err() != nil:
-		return errClosed(d)
-	case ctx.Err() != nil:
-		return context.Cause(ctx)
+	if err == nil && f.landed() {
+		return s.near.Put(s.outliving(), d, bytes.NewReader(f.data))
 	}
 	return err
 }
 
-func (s *Store) transfer(ctx context.Context, d cas.Digest, w *watched) error {
-	o, err := s.far.Get(ctx, d)
-	w.timer.Stop()
+// outliving is the context of what is stored of what is here already.
+func (s *Store) outliving() context.Context { return context.WithoutCancel(s.lifetime) }
+
+// receive lands a small object, and stores a large one.
+func (s *Store) receive(ctx context.Context, d cas.Digest, f *flight, o cas.Object, w *watched) error {
+	head, r, err := begin(w.from(o), o.Size())
 	if err != nil {
 		return err
 	}
-	defer o.Close()
-	w.r = o
-	err = s.near.Put(ctx, d, w)
-	if err == nil {
+	if r == nil {
+		if !d.Names(head) { // far did not notice that it sent something else
+			return &cas.MismatchError{Want: d}
+		}
+		s.stats.objects.Add(1)
+		f.land(head)
 		return nil
 	}
-	if w.err != nil {
+	err = s.near.Put(ctx, d, r)
+	switch {
+	case err == nil:
+		s.stats.objects.Add(1)
+		return nil
+	case w.err != nil:
 		return w.err
-	}
-	if errors.As(err, new(*cas.MismatchError)) {
-		return err // far did not notice that it sent something else
+	case errors.As(err, new(*cas.MismatchError)):
+		return err
 	}
 	return &keepError{err}
 }
 
-// watched reads from far. The timer runs while it waits for bytes, and not
-// while near takes its time to write them.
-type watched struct {
-	r       io.Reader
-	timer   *time.Timer
-	silence time.Duration
-	n       int64
-	err     error // of r, io.EOF left out
-}
-
-func (w *watched) Read(p []byte) (int, error) {
-	w.timer.Reset(w.silence)
-	n, err := w.r.Read(p)
-	w.timer.Stop()
-	w.n += int64(n)
-	if err != nil && err != io.EOF {
-		w.err = err
+// begin reads a small object to its end: then there is no r. Of a large one,
+// r delivers everything.
+func begin(o io.Reader, size int64) (head []byte, r io.Reader, err error) {
+	if size > inMemory {
+		return nil, o, nil
 	}
-	return n, err
+	if size < 0 {
+		size = inMemory
+	}
+	head = make([]byte, size+1)
+	n, err := io.ReadFull(o, head)
+	switch err {
+	case io.EOF, io.ErrUnexpectedEOF:
+		return head[:n], nil, nil
+	case nil:
+		return nil, io.MultiReader(bytes.NewReader(head), o), nil
+	}
+	return nil, nil, err
 }

@@ -16,14 +16,18 @@ import (
 
 func (x *engine) record(_ context.Context, items []item, keep limits) error {
 	now := x.clock()
+	packs := packLengths{}
 	err := x.change(func(c *change) error {
 		for _, it := range items {
 			old, err := get(c.txn, it.digest)
 			if err != nil {
 				return err
 			}
-			if (old.kind == 0) != (it.entry.kind == packed) {
-				continue // packed already, or a file that was dropped meanwhile
+			switch {
+			case it.entry.kind == filed && old.kind == 0:
+				continue // it was dropped meanwhile
+			case it.entry.kind == packed && old.kind != 0 && x.store.looksRight(it.digest, old, packs):
+				it.entry = old
 			}
 			it.entry.used = now
 			if err := c.set(it.digest, old, it.entry); err != nil {
@@ -39,15 +43,19 @@ func (x *engine) record(_ context.Context, items []item, keep limits) error {
 // publish notes d with an identity that fits no file, moves the file, and then
 // notes its identity. Wherever that ends too early, the file either is not
 // there, or is proved by whoever opens it first; no file is ever without an
-// entry.
+// entry. The outboard follows: an object without one is no harm.
 func (x *engine) publish(_ context.Context, p publication) error {
-	if p.Temp != filepath.Base(p.Temp) {
+	if strings.ContainsRune(p.Temp+p.Outboard, filepath.Separator) {
 		return x.failed(fs.ErrInvalid)
 	}
 	d := p.Digest
 	x.files.Lock()
 	defer x.files.Unlock()
-	if x.published(d) {
+	published := x.published(d)
+	if published && p.Outboard != "" {
+		x.moveOutboard(d, x.store.path(tmpDir, p.Outboard))
+	}
+	if published || p.Temp == "" {
 		return nil
 	}
 	e := entry{kind: filed, size: p.Size, used: x.clock()}
@@ -55,7 +63,11 @@ func (x *engine) publish(_ context.Context, p publication) error {
 		return err
 	}
 	info, err := x.move(d, p.Temp)
-	if errors.Is(err, fs.ErrNotExist) && x.moved(d, p.Size) {
+	moved := err == nil || errors.Is(err, fs.ErrNotExist) && x.moved(d, p.Size)
+	if moved && p.Outboard != "" {
+		x.moveOutboard(d, x.store.path(tmpDir, p.Outboard))
+	}
+	if moved && err != nil {
 		return nil
 	}
 	if err != nil {
@@ -138,11 +150,8 @@ func (x *engine) setAside(it item) error {
 		return nil // its record stays in the pack, where nothing points to it
 	}
 	name := strings.ReplaceAll(it.digest.String(), ":", "-")
-	err := os.Rename(x.store.objectPath(it.digest), x.store.path(damagedDir, name))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
+	err := ignoreMissing(os.Rename(x.store.objectPath(it.digest), x.store.path(damagedDir, name)))
+	return errors.Join(err, x.store.removeOutboard(it.digest))
 }
 
 func (x *engine) list(_ context.Context, after cas.Digest) (items []item, err error) {

@@ -7,6 +7,11 @@
 // Badger database, the index, knows for each object where it is, how long it
 // is and when it was used last.
 //
+// BLAKE3 objects of more than 1 MiB have an outboard, a file under outboards/
+// that proves parts of them: see Slice and package bao. It is made while the
+// object is hashed, or when it is missed, and goes with the object. It takes a
+// thousandth of the object's bytes, which are not counted.
+//
 // Badger lets one process in. Whoever needs the index first opens it and
 // answers everybody else's questions on a Unix socket; the bytes of objects
 // never take that way, every process reads and writes them itself. When the
@@ -83,8 +88,10 @@ type Store struct {
 	end      context.CancelFunc
 
 	packer  packer
+	writer  *packWriter
 	readers packReaders
 	kept    kept
+	marks   marks
 	proofs  chan struct{} // held while a file is hashed anew
 
 	ways ways
@@ -107,7 +114,7 @@ func Open(dir string, opt Options) (*Store, error) {
 	}
 	s := &Store{
 		dir: dir, opt: opt, log: opt.Log, now: time.Now, patience: patience,
-		proofs: make(chan struct{}, 1),
+		proofs: make(chan struct{}, 1), writer: newPackWriter(reserve),
 	}
 	s.lifetime, s.end = context.WithCancel(context.Background())
 	s.packer.start(s)
@@ -133,6 +140,7 @@ func (s *Store) Close() error {
 	s.packer.stop()
 	s.end()
 	s.interrupt()
+	s.writer.end()
 	s.gate.Lock()
 	defer s.gate.Unlock()
 	s.readers.close()
@@ -162,13 +170,14 @@ func (s *Store) keep(ds ...cas.Digest) error {
 
 // Where things are in the directory.
 const (
-	runDir     = "run" // lock and socket
-	indexDir   = "index"
-	objectsDir = "objects"
-	packsDir   = "packs"
-	tmpDir     = "tmp"     // files on their way to objects/, locked by their writer
-	holdsDir   = "holds"   // what must not be evicted, locked by who holds it
-	damagedDir = "damaged" // what was set aside
+	runDir       = "run" // lock and socket
+	indexDir     = "index"
+	objectsDir   = "objects"
+	outboardsDir = "outboards" // beside objects/
+	packsDir     = "packs"
+	tmpDir       = "tmp"     // files on their way to objects/ and outboards/, locked by their writer
+	holdsDir     = "holds"   // what must not be evicted, locked by who holds it
+	damagedDir   = "damaged" // what was set aside
 )
 
 func (s *Store) path(parts ...string) string {
@@ -187,7 +196,7 @@ func prepare(dir string) error {
 	if err := private(dir); err != nil {
 		return err
 	}
-	for _, sub := range []string{runDir, indexDir, objectsDir, packsDir, tmpDir, holdsDir, damagedDir} {
+	for _, sub := range []string{runDir, indexDir, objectsDir, outboardsDir, packsDir, tmpDir, holdsDir, damagedDir} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return bare(err)
 		}

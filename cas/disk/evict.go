@@ -3,7 +3,6 @@ package disk
 import (
 	"context"
 	"errors"
-	"io/fs"
 	"maps"
 	"math"
 	"os"
@@ -285,14 +284,11 @@ func (p *page) rewrite(c *change) error {
 	return nil
 }
 
-// unlink removes the file of an object that has one.
+// unlink removes the file of an object that has one, and its outboard.
 func (x *engine) unlink(it item) error {
 	if it.entry.kind != filed {
 		return nil
 	}
-	err := os.Remove(x.store.objectPath(it.digest))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
+	err := ignoreMissing(os.Remove(x.store.objectPath(it.digest)))
+	return errors.Join(err, x.store.removeOutboard(it.digest))
 }

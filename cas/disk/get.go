@@ -13,12 +13,16 @@ import (
 
 // Get opens d. A damaged object is set aside and is not found.
 func (s *Store) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
-	for try := range 3 { // an object may move between the answer and its use
-		entries, err := s.lookup(ctx, []cas.Digest{d}, try == 0)
-		if err != nil {
-			return nil, err
-		}
-		e := entries[0]
+	entries, err := s.lookup(ctx, []cas.Digest{d}, true)
+	if err != nil {
+		return nil, err
+	}
+	return s.openFound(ctx, d, entries[0])
+}
+
+// openFound opens d, whose entry was e a moment ago.
+func (s *Store) openFound(ctx context.Context, d cas.Digest, e entry) (cas.Object, error) {
+	for range 3 { // an object may move between the answer and its use
 		if e.kind == 0 {
 			break
 		}
@@ -29,6 +33,9 @@ func (s *Store) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
 		if err := s.giveUp(ctx, item{d, e}, err); err != nil {
 			return nil, err
 		}
+		if e, err = s.lookupOne(ctx, d); err != nil {
+			return nil, err
+		}
 	}
 	return nil, &cas.NotFoundError{Digest: d}
 }
@@ -36,9 +43,8 @@ func (s *Store) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
 // giveUp forgets an object that could not be opened because it is lost or
 // damaged. Any other cause it returns.
 func (s *Store) giveUp(ctx context.Context, it item, cause error) error {
-	var mismatch *cas.MismatchError
 	switch {
-	case errors.As(cause, &mismatch):
+	case isMismatch(cause):
 		s.log.Warn("set a damaged object aside", "cache", s.dir, "object", it.digest, "cause", cause)
 	case errors.Is(cause, fs.ErrNotExist):
 		s.log.Debug("forgot a lost object", "cache", s.dir, "object", it.digest)

@@ -13,11 +13,12 @@ type index interface {
 	// lookup returns the entries of ds, in that order. It is a use of them, and
 	// if counted it makes hits and misses.
 	lookup(ctx context.Context, ds []cas.Digest, counted bool) ([]entry, error)
-	// record adds packed objects, unless they are known already, and notes the
-	// new identity of files that are. What is then beyond the limits of who asks
-	// is evicted in the background.
+	// record adds packed objects, and notes the new identity of files that are
+	// known. A packed object that lies elsewhere already stays there. It is a use
+	// of them. What is then beyond the limits of who asks is evicted in the
+	// background.
 	record(ctx context.Context, items []item, keep limits) error
-	// publish moves a temporary file to its final place. It evicts like record.
+	// publish moves temporary files to their final places. It evicts like record.
 	publish(ctx context.Context, p publication) error
 	// forget drops an object if its entry is still the one given, and sets its
 	// file aside.
@@ -41,10 +42,11 @@ type limits struct {
 
 // publication is a large object whose bytes were proved.
 type publication struct {
-	Digest cas.Digest
-	Size   int64
-	Temp   string // the name of its file in tmp/
-	Keep   limits
+	Digest   cas.Digest
+	Size     int64
+	Temp     string // the name of its file in tmp/; none if it has its place
+	Outboard string // the same for its outboard; none if there is none
+	Keep     limits
 }
 
 // evicted is what an eviction has done.

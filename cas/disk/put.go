@@ -92,49 +92,55 @@ func (s *Store) putFile(ctx context.Context, want cas.Digest, start []byte, r io
 		return cas.Digest{}, 0, fmt.Errorf("cache %s: cannot write: %w", s.dir, err)
 	}
 	defer t.discard()
-	d, size, err := t.fill(want, start, r)
+	out := &newOutboard{store: s}
+	defer out.discard()
+	d, size, err := t.fill(want, start, r, out)
 	if err == nil {
 		err = s.keep(d)
 	}
 	if err != nil {
 		return cas.Digest{}, 0, err
 	}
-	p := publication{Digest: d, Size: size, Temp: t.name, Keep: s.limits()}
+	p := publication{Digest: d, Size: size, Temp: t.name, Outboard: out.file(), Keep: s.limits()}
 	err = s.ask(ctx, func(ctx context.Context, x index) error { return x.publish(ctx, p) })
 	return d, size, err
 }
 
-// fill writes start and r to t, and names them.
-func (t *temp) fill(want cas.Digest, start []byte, r io.Reader) (cas.Digest, int64, error) {
+// fill writes start and r to t, and their outboard to out, and names them.
+func (t *temp) fill(want cas.Digest, start []byte, r io.Reader, out *newOutboard) (cas.Digest, int64, error) {
 	algorithm := cas.BLAKE3
 	if !want.IsZero() {
 		algorithm = want.Algorithm()
 	}
-	hasher := cas.NewHasher(algorithm)
-	defer hasher.Release()
+	n := newNaming(algorithm, out)
 	w := startWriting(t)
-	size, err := w.copy(hasher, io.MultiReader(bytes.NewReader(start), r))
+	size, err := w.copy(n, io.MultiReader(bytes.NewReader(start), r))
 	if failed := w.finish(); failed != nil {
 		err = failed
 	}
 	if err != nil {
 		return cas.Digest{}, 0, err
 	}
-	d := hasher.Digest()
+	d, err := n.name(size)
+	if err != nil {
+		return cas.Digest{}, 0, err
+	}
 	if !want.IsZero() && d != want {
 		return cas.Digest{}, 0, &cas.MismatchError{Want: want, Got: d}
 	}
 	return d, size, nil
 }
 
-// copy gives r to w and to the hasher, until r ends or w has failed.
-func (w *writing) copy(hasher *cas.Hasher, r io.Reader) (size int64, err error) {
+// copy gives r to w and to the naming, until r ends or one of them has failed.
+func (w *writing) copy(to naming, r io.Reader) (size int64, err error) {
 	for !w.failed.Load() && err == nil {
 		var n int
 		buf := w.buffer()
 		n, err = fill(r, buf[:])
 		w.add(buf, n)
-		hasher.Write(buf[:n])
+		if _, failed := to.Write(buf[:n]); failed != nil {
+			return size, failed
+		}
 		size += int64(n)
 	}
 	if err == io.EOF {

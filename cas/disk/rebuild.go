@@ -78,6 +78,7 @@ func (x *engine) rebuild() error {
 	if err := errors.Join(b.packs(), b.files(), b.flush()); err != nil {
 		return err
 	}
+	x.store.sweepOutboards()
 	x.store.log.Debug("rebuilt the index", "cache", x.store.dir, "objects", x.totals.Objects, "took", time.Since(start))
 	return nil
 }

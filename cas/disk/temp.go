@@ -49,11 +49,25 @@ func (t *temp) write(p []byte) error {
 	return nil
 }
 
+// WriteAt writes p at byte off.
+func (t *temp) WriteAt(p []byte, off int64) (n int, err error) {
+	err = t.store.room(reserve)
+	if err == nil {
+		n, err = t.file.WriteAt(p, off)
+	}
+	if err != nil {
+		err = fmt.Errorf("cache %s: cannot write: %w", t.store.dir, bare(err))
+	}
+	return n, err
+}
+
 // discard closes t, and removes it unless it was published.
 func (t *temp) discard() {
-	os.Remove(t.store.path(tmpDir, t.name))
+	t.unlink()
 	t.file.Close()
 }
+
+func (t *temp) unlink() { os.Remove(t.store.path(tmpDir, t.name)) }
 
 // removeLeftovers removes the temporary files of processes that are gone, and
 // what was set aside long ago.

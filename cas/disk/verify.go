@@ -105,8 +105,7 @@ func (v *verification) check(ctx context.Context, items []item) error {
 // note counts an object, and reports it if it is damaged where the index says
 // that it still is.
 func (v *verification) note(ctx context.Context, it item, err error) error {
-	var mismatch *cas.MismatchError
-	if err != nil && !errors.As(err, &mismatch) && !errors.Is(err, fs.ErrNotExist) {
+	if err != nil && !isMismatch(err) && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	if err != nil {
@@ -142,7 +141,15 @@ func (s *Store) checkBytes(ctx context.Context, it item) error {
 		return err
 	}
 	defer f.Close()
+	if ranged(it.digest, it.entry.size) {
+		return s.checkOutboard(ctx, it.digest, f, it.entry.size)
+	}
 	return hashFile(ctx, it.digest, f)
+}
+
+func isMismatch(err error) bool {
+	var mismatch *cas.MismatchError
+	return errors.As(err, &mismatch)
 }
 
 // SetAside drops an object. If it has a file of its own, that moves to the

@@ -18,7 +18,7 @@ import (
 // The owner begins with a greeting. Each frame of the client is a question,
 // answered by one frame of the same number, in any order.
 const (
-	protocolVersion = 2
+	protocolVersion = 3
 	frameHeader     = 4 + 8 + 1
 	maxBody         = 256 << 10
 )

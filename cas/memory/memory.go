@@ -12,8 +12,9 @@ import (
 
 // Store is a cas.Store in a map. Its zero value is empty and ready.
 type Store struct {
-	mu      sync.RWMutex
-	objects map[cas.Digest][]byte
+	mu       sync.RWMutex
+	objects  map[cas.Digest][]byte
+	partials map[claim]*partial
 }
 
 // Get opens d.

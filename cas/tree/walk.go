@@ -104,16 +104,22 @@ type ReportMissing = func(trees, files []cas.Digest) error
 
 // FindMissing tells what store lacks of the closures of roots, each digest
 // once. report is called from one goroutine with pieces of the answer as they
-// are found; what is complete is never reported.
+// are found; what is complete is never reported. A store that is a Marker is
+// not asked for what is below marked trees, and if nothing is missing the trees
+// are marked.
 func FindMissing(ctx context.Context, store Holder, roots []cas.Digest, parallel int, report ReportMissing) error {
+	marks := MarksOf(ctx, store)
 	f := missingFinder{store: store, seen: map[cas.Digest]struct{}{}, report: report}
-	err := Walk(ctx, store, roots, parallel, func(d cas.Digest, t *Tree, err error) error {
+	err := Walk(ctx, marks.without(store), roots, parallel, func(d cas.Digest, t *Tree, err error) error {
 		return f.visit(ctx, d, t, err)
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		err = f.ask(ctx)
 	}
-	return f.ask(ctx)
+	if err == nil && !f.incomplete {
+		marks.Add(f.trees)
+	}
+	return err
 }
 
 type missingFinder struct {
@@ -121,15 +127,23 @@ type missingFinder struct {
 	seen   map[cas.Digest]struct{}
 	asked  []cas.Digest
 	report ReportMissing
+
+	trees      []cas.Digest // visited, those that are named before what they name
+	incomplete bool
 }
 
 func (f *missingFinder) visit(ctx context.Context, d cas.Digest, t *Tree, err error) error {
 	if cas.IsAbsent(err) {
+		f.incomplete = true
 		return f.report([]cas.Digest{d}, nil)
+	}
+	if err == errMarked {
+		return nil
 	}
 	if err != nil {
 		return err
 	}
+	f.trees = append(f.trees, d)
 	for i := range t.entries {
 		e := &t.entries[i]
 		if _, ok := f.seen[e.Digest]; ok || e.Type != File {
@@ -161,6 +175,7 @@ func (f *missingFinder) ask(ctx context.Context) error {
 		if len(missing) == 0 {
 			continue
 		}
+		f.incomplete = true
 		if err := f.report(nil, missing); err != nil {
 			return err
 		}

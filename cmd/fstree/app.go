@@ -42,6 +42,8 @@ type app struct {
 	PullCheckout  pullCheckoutCommand  `cmd:"" help:"Fetch a tree and make a directory equal to it."`
 	Mount         mountCommand         `cmd:"" help:"Show a tree as a read-only directory; files arrive when they are read."`
 	Umount        umountCommand        `cmd:"" aliases:"unmount" help:"End a mount."`
+	Mounts        mountsCommand        `cmd:"" help:"List your mounts and what they did (with --json one JSON object a line)."`
+	Prefetch      prefetchCommand      `cmd:"" help:"Have the process behind a mount fetch files and directories ahead."`
 	LsTree        lsTreeCommand        `cmd:"" help:"List a tree."`
 	LsIndex       lsIndexCommand       `cmd:"" help:"List the index of a directory."`
 	Evict         evictCommand         `cmd:"" help:"Shrink the cache to its size, least recently used objects first."`
@@ -62,8 +64,13 @@ const parallelTransfers = 64
 // however small the cache shall be: a command must not lose what it has just
 // fetched, nor a mount what it shows.
 func (a *app) withCache(do func(cache *disk.Store) error) error {
+	return a.withCacheThat(true, do)
+}
+
+// withCacheThat does so; what do meets stays only if holds says so.
+func (a *app) withCacheThat(holds bool, do func(cache *disk.Store) error) error {
 	options := a.diskOptions(slog.New(slog.DiscardHandler))
-	options.Hold = true
+	options.Hold = holds
 	cache, err := disk.Open(a.Cache, options)
 	if err != nil {
 		return err
@@ -106,7 +113,7 @@ func (a *app) withReach(do func(reach *cached.Store) error) error {
 	})
 }
 
-func (a *app) reach(cache *disk.Store, far remote.Store) *cached.Store {
+func (a *app) reach(cache *disk.Store, far cached.Far) *cached.Store {
 	reach := cached.New(cache, far)
 	reach.Silence = a.Timeout
 	return reach

@@ -67,6 +67,8 @@ func (a *app) advice(err error) string {
 		return ""
 	case errors.Is(err, disk.ErrUnavailable):
 		return "" // the error names the process that is in the way
+	case errors.Is(err, errOffline):
+		return "leave --offline out to fetch it"
 	case errors.Is(err, cas.ErrUnavailable):
 		return "check --remote (FSTREE_REMOTE) and that the server runs"
 	case errors.Is(err, cas.ErrReadOnly):

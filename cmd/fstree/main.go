@@ -33,6 +33,9 @@ func main() {
 	// Many commands and mounts share a machine: memory is dearer than the
 	// little time that collecting garbage twice as often costs.
 	debug.SetGCPercent(50)
+	if isHelper(os.Args[0]) {
+		os.Exit(runHelper(os.Args[1:], os.Stdout, os.Stderr))
+	}
 	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 }
 
@@ -83,7 +86,7 @@ func forgetEmptyVariables() {
 type earlyExit int
 
 func newParser(a *app) (*kong.Kong, error) {
-	return kong.New(a,
+	options := append(bytesMappers,
 		kong.Name("fstree"),
 		kong.Description("Share directory trees by content digest, and use them before they are downloaded."),
 		kong.Vars{"version": versionText(), "home": home()},
@@ -92,6 +95,7 @@ func newParser(a *app) (*kong.Kong, error) {
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
 		kong.ShortUsageOnError(),
 	)
+	return kong.New(a, options...)
 }
 
 // home is the user's home directory: $HOME, else what the system says, which

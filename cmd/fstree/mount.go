@@ -7,31 +7,60 @@ import (
 	"os"
 	"time"
 
+	"github.com/alecthomas/kong"
+
 	"github.com/fstree/fstree/cas/cached"
+	"github.com/fstree/fstree/cas/disk"
 	"github.com/fstree/fstree/fs/mount"
+	"github.com/fstree/fstree/fs/mount/control"
+	"github.com/fstree/fstree/remote"
 )
 
 type mountCommand struct {
 	treeArg
-	Dir              string         `arg:"" type:"path" help:"Existing directory to mount on."`
-	Foreground       bool           `short:"f" help:"Stay in the foreground and log to stderr."`
-	Prefetch         mount.Prefetch `default:"trees" placeholder:"WHAT" help:"Read ahead in the background: none, trees (directories and sizes) or all (${default})."`
-	Mode             mount.Mode     `default:"auto" placeholder:"MODE" help:"Who reads local files: cached, passthrough (the kernel; for few large files, as root) or auto (${default})."`
-	Xattrs           bool           `help:"Show digests as the extended attribute user.fstree.digest."`
-	AllowOther       bool           `help:"Let other users see the mount."`
-	UID              *uint32        `name:"uid" placeholder:"N" help:"Owner of all files; default is you."`
-	GID              *uint32        `name:"gid" placeholder:"N" help:"Group of all files; default is yours."`
-	NoDirectoryCache bool           `help:"Keep the kernel from keeping listings, if it does that wrong (some of Linux 6.9 to 6.12)."`
-	Log              string         `type:"path" placeholder:"FILE" help:"Log file of the background process; default is log/ in the cache directory."`
-	Debug            bool           `hidden:"" help:"Log every FUSE request."`
+	Dir              string       `arg:"" optional:"" type:"path" help:"Existing directory to mount on."`
+	Namespace        bool         `help:"Show all trees, each as DIR/DIGEST, which resolves on first use; name only the directory."`
+	Offline          bool         `help:"Never ask the remote: what is not in the cache is an input/output error at once."`
+	Foreground       bool         `short:"f" help:"Stay in the foreground and log to stderr."`
+	Prefetch         prefetchFlag `default:"trees" placeholder:"WHAT" help:"Read ahead in the background: none, trees (directories and sizes), all, or @FILE: first the paths in FILE, one a line, then trees (${default})."`
+	Mode             mount.Mode   `default:"auto" placeholder:"MODE" help:"Who reads local files: cached, passthrough (the kernel; for few large files, as root) or auto (${default})."`
+	Xattrs           bool         `help:"Show digests as the extended attribute user.fstree.digest."`
+	AllowOther       bool         `help:"Let other users see the mount."`
+	UID              *uint32      `name:"uid" placeholder:"N" help:"Owner of all files; default is you."`
+	GID              *uint32      `name:"gid" placeholder:"N" help:"Group of all files; default is yours."`
+	NoExec           bool         `name:"noexec" help:"Let nobody run programs from the mount."`
+	Metrics          string       `placeholder:"HOST:PORT" help:"Serve metrics for Prometheus at http://HOST:PORT/metrics."`
+	NoDirectoryCache bool         `help:"Keep the kernel from keeping listings, if it does that wrong (some of Linux 6.9 to 6.12)."`
+	Log              string       `type:"path" placeholder:"FILE" help:"Log file of the background process; default is log/ in the cache directory."`
+	Debug            bool         `hidden:"" help:"Log every FUSE request."`
+
+	fetches histogram
+}
+
+// Validate tells the directory from the tree: with --namespace there is none.
+func (c *mountCommand) Validate() error {
+	switch {
+	case c.Namespace && c.Dir == "":
+		c.Tree, c.Dir = "", kong.ExpandPath(c.Tree)
+	case c.Namespace:
+		return errors.New("--namespace shows all trees: name the directory only")
+	case c.Dir == "":
+		return errors.New(`expected "<tree> <dir>"`)
+	}
+	if c.Namespace && c.Prefetch.list != "" {
+		return errors.New("--prefetch @FILE is for one tree, not for --namespace")
+	}
+	return nil
 }
 
 // Run mounts the tree. It returns once the directory can be used, and leaves a
 // process in the background that serves it; with --foreground it is that
 // process.
 func (c *mountCommand) Run(ctx context.Context, a *app) error {
-	if _, err := c.path(); err != nil {
-		return err
+	if !c.Namespace {
+		if _, err := c.path(); err != nil {
+			return err
+		}
 	}
 	if c.Foreground {
 		log := slog.New(slog.NewTextHandler(a.stderr, nil))
@@ -50,30 +79,22 @@ func (c *mountCommand) Run(ctx context.Context, a *app) error {
 	return a.inBackground(ctx, c.logFile(a))
 }
 
-// serve mounts the tree and answers until it is unmounted or ctx is done.
+// serve mounts and answers until it is unmounted or ctx is done.
 func (c *mountCommand) serve(ctx context.Context, a *app, log *slog.Logger, ready func()) error {
-	return a.withReach(func(source *cached.Store) error {
-		root, err := c.resolve(ctx, source)
+	return c.withSource(a, func(source *cached.Store) error {
+		listener, err := c.listen()
 		if err != nil {
 			return err
 		}
-		server, err := mount.Mount(ctx, c.Dir, root, source, mount.Options{
-			FsName:           "fstree:" + c.Tree,
-			AllowOther:       c.AllowOther,
-			UID:              c.UID,
-			GID:              c.GID,
-			Timeout:          a.Timeout,
-			Prefetch:         c.Prefetch,
-			Mode:             c.Mode,
-			Xattrs:           c.Xattrs,
-			NoDirectoryCache: c.NoDirectoryCache,
-			Log:              log,
-			Debug:            c.Debug,
-		})
+		defer listener.Close()
+		server, err := c.mount(ctx, a, source, log)
 		if err != nil {
 			return err
 		}
-		log.Info("mounted", "tree", root, "dir", c.Dir, "remote", a.Remote, "mode", server.Mode())
+		log.Info("mounted", "tree", c.Tree, "dir", c.Dir, "remote", c.remote(a), "mode", server.Mode())
+		shown := c.shown(a, server, source)
+		defer listener.serve(shown)()
+		defer c.offer(a, shown, log)()
 		ready()
 		stop := context.AfterFunc(ctx, func() { unmount(server, c.Dir, log) })
 		defer stop()
@@ -84,35 +105,84 @@ func (c *mountCommand) serve(ctx context.Context, a *app, log *slog.Logger, read
 	})
 }
 
-// unmountTime is how long the users of a mount have to leave it when a signal
-// ends its process.
-const unmountTime = 3 * time.Second
-
-// unmount ends a mount whose process was told to stop. A busy one is taken out
-// of the way: its users get errors, rather than a directory that hangs.
-func unmount(server *mount.Server, dir string, log *slog.Logger) {
-	ctx, cancel := context.WithTimeout(context.Background(), unmountTime)
-	defer cancel()
-	err := server.Unmount(ctx)
-	if err != nil {
-		log.Warn("the mount is in use and goes away all the same", "dir", dir, "cause", err)
-		err = mount.Unmount(ctx, dir, true)
-	}
-	if err != nil {
-		log.Error("unmount", "dir", dir, "error", err)
-	}
+// withSource lends the store that is shown to do. What one tree's mount has met
+// stays in the cache as long as it is shown. A namespace may last for months,
+// and must not keep all that it has ever met.
+func (c *mountCommand) withSource(a *app, do func(source *cached.Store) error) error {
+	return a.withCacheThat(!c.Namespace, func(cache *disk.Store) error {
+		show := func(far cached.Far) error {
+			source := a.reach(cache, far)
+			defer source.Close()
+			source.Observe = func(took time.Duration, _ error) { c.fetches.observe(took) }
+			return do(source)
+		}
+		if c.Offline {
+			return show(offline{})
+		}
+		return a.withRemote(func(far remote.Store) error { return show(far) })
+	})
 }
 
-type umountCommand struct {
-	Dir  string `arg:"" type:"path" help:"Mountpoint."`
-	Lazy bool   `short:"l" help:"Take the directory away at once, end the mount when its last user is gone."`
+func (c *mountCommand) mount(ctx context.Context, a *app, source *cached.Store, log *slog.Logger) (*mount.Server, error) {
+	options, err := c.options(a, log)
+	if err != nil {
+		return nil, err
+	}
+	if c.Namespace {
+		return mount.MountAll(ctx, c.Dir, source, options)
+	}
+	root, err := c.resolve(ctx, source)
+	if err != nil {
+		return nil, err
+	}
+	return mount.Mount(ctx, c.Dir, root, source, options)
 }
 
-// Run ends the mount.
-func (c *umountCommand) Run(ctx context.Context) error {
-	err := mount.Unmount(ctx, c.Dir, c.Lazy)
-	if errors.Is(err, mount.ErrBusy) {
-		return hint(err, "end what uses it, or take it away with \"fstree umount --lazy\"")
+func (c *mountCommand) options(a *app, log *slog.Logger) (mount.Options, error) {
+	paths, err := c.Prefetch.paths()
+	options := mount.Options{
+		AllowOther:       c.AllowOther,
+		NoExec:           c.NoExec,
+		UID:              c.UID,
+		GID:              c.GID,
+		Timeout:          a.Timeout,
+		Prefetch:         c.Prefetch.what,
+		PrefetchPaths:    paths,
+		Mode:             c.Mode,
+		Xattrs:           c.Xattrs,
+		NoDirectoryCache: c.NoDirectoryCache,
+		Log:              log,
+		Debug:            c.Debug,
 	}
-	return err
+	if c.Tree != "" {
+		options.FsName = sourcePrefix + c.Tree
+	}
+	return options, err
+}
+
+// remote is the remote as users are told of it.
+func (c *mountCommand) remote(a *app) string {
+	if c.Offline {
+		return ""
+	}
+	return a.Remote
+}
+
+// sourcePrefix is what the source of a mount begins with, in the mount table.
+const sourcePrefix = "fstree:"
+
+// offer lets others ask the mount what it does, until withdraw is called.
+func (c *mountCommand) offer(a *app, shown *controlled, log *slog.Logger) (withdraw func()) {
+	socket, err := control.Listen(a.mountsDir(), shown.server.Device(), shown)
+	if err != nil {
+		log.Warn("mounts and prefetch will not find this mount", "err", err)
+		return func() {}
+	}
+	return socket.Close
+}
+
+func (c *mountCommand) shown(a *app, server *mount.Server, source *cached.Store) *controlled {
+	return &controlled{server, source, &c.fetches, control.Status{
+		Dir: server.Dir(), Tree: c.Tree, Remote: c.remote(a), PID: os.Getpid(), Started: time.Now(),
+	}}
 }

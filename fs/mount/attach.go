@@ -28,6 +28,7 @@ var (
 type attachment struct {
 	source     string // what mount and df show
 	allowOther bool
+	noExec     bool
 	maxRead    int // bytes of one READ
 }
 
@@ -53,7 +54,11 @@ func attachDirectly(dir string, a attachment) (int, error) {
 	if a.allowOther {
 		data += ",allow_other"
 	}
-	err = unix.Mount(a.source, dir, fsType, unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, data)
+	flags := uintptr(unix.MS_RDONLY | unix.MS_NOSUID | unix.MS_NODEV)
+	if a.noExec {
+		flags |= unix.MS_NOEXEC
+	}
+	err = unix.Mount(a.source, dir, fsType, flags, data)
 	if err != nil {
 		unix.Close(fd)
 		return -1, &os.PathError{Op: "mount", Path: dir, Err: err}
@@ -71,6 +76,9 @@ func attachWithHelper(ctx context.Context, dir string, a attachment) (int, error
 		a.maxRead, optionEscaper.Replace(a.source))
 	if a.allowOther {
 		options += ",allow_other"
+	}
+	if a.noExec {
+		options += ",noexec"
 	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

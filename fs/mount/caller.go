@@ -2,6 +2,7 @@ package mount
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -32,8 +33,8 @@ type caller struct {
 	waiting   *atomic.Int64   // counts those who wait; may be nil
 }
 
-func (fs *fileSystem) caller(cancel <-chan struct{}, h *fuse.InHeader) caller {
-	return caller{thread: h.Pid, interrupt: cancel, ended: fs.ended, waiting: &fs.stats.waiting}
+func (s *shared) caller(cancel <-chan struct{}, h *fuse.InHeader) caller {
+	return caller{thread: h.Pid, interrupt: cancel, ended: s.ended, waiting: &s.stats.waiting}
 }
 
 // wait returns when done is closed, or with errInterrupted when the caller is
@@ -64,6 +65,20 @@ func (c caller) wait(done <-chan struct{}) error {
 		case <-poll.C:
 		}
 	}
+}
+
+// during calls f with a context that is done when the caller is to end.
+func (c caller) during(ctx context.Context, f func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		if err := c.wait(done); err != nil {
+			cancel(err)
+		}
+	}()
+	return f(ctx)
 }
 
 func (c caller) toEnd(deadline time.Time) bool {

@@ -16,14 +16,18 @@ var errTimeout = errors.New("no answer in time")
 // fail turns an error into what the kernel is told, and says in the log why.
 // The name exists and its bytes can't be had: that is EIO, whatever the reason.
 func (fs *fileSystem) fail(what string, id uint32, err error) fuse.Status {
+	return fs.failed(what, err, func() string { return fs.path(id) })
+}
+
+func (s *shared) failed(what string, err error, path func() string) fuse.Status {
 	switch {
 	case errors.Is(err, errInterrupted):
 		return fuse.EINTR
 	case errors.Is(err, errTooMany):
 		return fuse.Status(syscall.ENOMEM)
 	}
-	fs.stats.errors.Add(1)
-	fs.log.warn(what+" failed", err, func() string { return fs.path(id) })
+	s.stats.errors.Add(1)
+	s.log.warn(what+" failed", err, path)
 	return fuse.EIO
 }
 

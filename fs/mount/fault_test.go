@@ -15,7 +15,7 @@ import (
 
 // someFiles is a small tree, and the content of its larger file.
 func someFiles(t *testing.T) (dir string, big []byte) {
-	big = bytes.Repeat([]byte("0123456789abcdef"), 1<<16)
+	big = bytes.Repeat([]byte("0123456789abcdef"), 1<<15)
 	return write(t, map[string]string{"big": string(big), "small": "small", "dir/file": "file"}), big
 }
 

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"github.com/fstree/fstree/cas"
+	"github.com/fstree/fstree/cas/bao"
+	"github.com/fstree/fstree/cas/cached"
 	"github.com/fstree/fstree/cas/memory"
 	"github.com/fstree/fstree/cas/tree"
 )
@@ -25,17 +27,21 @@ import (
 //
 //	get   good|fail|hang|slow DURATION|wrong|stream|lost
 //	sizes good|none|fail|hang|slow DURATION|zero|more|less
+//	slice good|fail|hang|wrong|short|unsupported
 //
 // A word after "files" or "trees" narrows what get means: "get hang files".
 type faulty struct {
 	objects memory.Store
 	trees   map[cas.Digest]bool
+	cached  *cached.Store // what is before this store, if anything
 
 	mu         sync.Mutex
 	get        string
 	delay      time.Duration
 	only       string
 	sizes      string
+	slice      string
+	slices     int
 	changed    chan struct{} // closed when a command arrives
 	gets       map[string]int
 	sizesAsked int
@@ -43,7 +49,7 @@ type faulty struct {
 
 func newFaulty() *faulty {
 	return &faulty{
-		trees: map[cas.Digest]bool{}, get: "good", sizes: "good",
+		trees: map[cas.Digest]bool{}, get: "good", sizes: "good", slice: "good",
 		gets: map[string]int{}, changed: make(chan struct{}),
 	}
 }
@@ -73,6 +79,8 @@ func (f *faulty) command(line string) error {
 		f.delay, err = time.ParseDuration(words[2])
 	case len(words) == 2 && words[0] == "sizes":
 		f.sizes = words[1]
+	case len(words) == 2 && words[0] == "slice":
+		f.slice = words[1]
 	default:
 		err = fmt.Errorf("no such fault: %q", line)
 	}
@@ -127,6 +135,37 @@ func (f *faulty) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
 	return cas.NewObject(data), nil
 }
 
+func (f *faulty) Slice(ctx context.Context, d cas.Digest, s bao.Slice) (io.ReadCloser, error) {
+	f.mu.Lock()
+	f.slices++
+	fault, changed := f.slice, f.changed
+	f.mu.Unlock()
+	switch fault {
+	case "fail":
+		return nil, fmt.Errorf("slice of %s: %w: %w", d, cas.ErrUnavailable, errBroken)
+	case "unsupported":
+		return nil, errors.ErrUnsupported
+	case "hang":
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case <-changed:
+		}
+	}
+	r, err := f.objects.Slice(ctx, d, s)
+	if err != nil {
+		return nil, err
+	}
+	sent, err := io.ReadAll(r)
+	switch fault {
+	case "wrong":
+		sent[len(sent)-1] ^= 1
+	case "short":
+		sent = sent[:len(sent)/2]
+	}
+	return io.NopCloser(bytes.NewReader(sent)), err
+}
+
 func (f *faulty) Has(ctx context.Context, ds []cas.Digest) ([]bool, error) {
 	return f.objects.Has(ctx, ds)
 }
@@ -171,9 +210,13 @@ func (f *faulty) report(server *Server) report {
 	var m runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&m)
+	fetched := int64(0)
+	if f.cached != nil {
+		_, fetched = f.cached.Fetched()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return report{Stats: server.Stats(), Gets: maps.Clone(f.gets), SizesAsked: f.sizesAsked, HeapBytes: m.HeapAlloc}
+	return report{Stats: server.Stats(), Fetched: fetched, Gets: maps.Clone(f.gets), SizesAsked: f.sizesAsked, Slices: f.slices, HeapBytes: m.HeapAlloc}
 }
 
 // store keeps the directory dir as a tree.

@@ -20,9 +20,9 @@ const (
 )
 
 // OpenDir makes the kernel do without us, which implies that it keeps listings.
-func (fs *fileSystem) OpenDir(_ <-chan struct{}, _ *fuse.OpenIn, _ *fuse.OpenOut) fuse.Status {
-	fs.stats.requests.Add(1)
-	if fs.opt.NoDirectoryCache {
+func (s *shared) OpenDir(_ <-chan struct{}, _ *fuse.OpenIn, _ *fuse.OpenOut) fuse.Status {
+	s.stats.requests.Add(1)
+	if s.opt.NoDirectoryCache {
 		return fuse.OK
 	}
 	return fuse.ENOSYS
@@ -96,16 +96,18 @@ func (l *listing) entry(place uint64) (fuse.DirEntry, uint32) {
 		e.Name = "."
 	case 1:
 		e.Name = ".."
-		if id != root {
-			id = l.fs.table.parent(id).self
+		if id == root { // of a namespace, or there is nothing above
+			e.Ino = topNumber
+			return e, id
 		}
+		id = l.fs.table.parent(id).self
 	default:
 		i := uint32(place - dots)
 		id = l.dir.first + i
 		n, _ := l.fs.table.get(id)
 		e.Name, e.Mode = l.tree.At(int(i)).Name, uint32(n.mode)
 	}
-	e.Ino = number(id)
+	e.Ino = l.fs.number(id)
 	return e, id
 }
 

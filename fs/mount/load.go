@@ -26,30 +26,34 @@ const (
 )
 
 // tree returns the tree d.
-func (fs *fileSystem) tree(c caller, d cas.Digest) (*tree.Tree, error) {
-	it, err := fs.trees.take(d, c.wait, func() (*tree.Tree, int64, error) {
-		ctx, cancel := fs.within(fs.opt.Timeout)
+func (s *shared) tree(c caller, d cas.Digest) (*tree.Tree, error) {
+	it, err := s.trees.take(d, c.wait, func() (*tree.Tree, int64, error) {
+		ctx, cancel := s.within(s.opt.Timeout)
 		defer cancel()
-		return fs.readTree(ctx, d)
+		return s.readTree(ctx, d)
 	})
 	if err != nil {
 		return nil, err
 	}
-	defer fs.trees.release(it)
+	defer s.trees.release(it)
 	return it.value, nil
 }
 
-func (fs *fileSystem) readTree(ctx context.Context, d cas.Digest) (*tree.Tree, int64, error) {
-	t, err := tree.Read(ctx, fs.source, d)
+func (s *shared) readTree(ctx context.Context, d cas.Digest) (*tree.Tree, int64, error) {
+	t, err := tree.Read(ctx, s.source, d)
 	if err != nil {
 		return nil, 0, named(d, err)
 	}
-	fs.stats.trees.Add(1)
+	s.stats.trees.Add(1)
+	return t, weightOf(t), nil
+}
+
+func weightOf(t *tree.Tree) int64 {
 	weight := int64(entryWeight)
 	for e := range t.All() {
 		weight += int64(entryWeight + len(e.Name) + len(e.Target))
 	}
-	return t, weight, nil
+	return weight
 }
 
 // named makes sure that an error of ours tells which object it is about; those
@@ -62,8 +66,8 @@ func named(d cas.Digest, err error) error {
 }
 
 // within returns a context for work that the mount does on its own behalf.
-func (fs *fileSystem) within(d time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(fs.lifetime, d, errTimeout)
+func (s *shared) within(d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(s.lifetime, d, errTimeout)
 }
 
 // directory looks into directory id.
@@ -169,14 +173,17 @@ func (fs *fileSystem) loadSizes(ctx context.Context, d dir, t *tree.Tree, first 
 		unknown = sizeUnasked
 	}
 	for i, size := range sizes {
-		// An empty file is known by its digest, so a claim of 0 is a lie, and
-		// one that reading would not disprove.
-		if size <= 0 || size > maxSize {
+		if !isBelievable(size) {
 			sizes[i] = unknown
 		}
 	}
 	fs.table.setSizes(ids, sizes)
 	return err
 }
+
+// isBelievable tells whether a file may have a size. An empty file is known by
+// its digest, so a claim of 0 is a lie, and one that reading would not
+// disprove.
+func isBelievable(size int64) bool { return size > 0 && size <= maxSize }
 
 var errSizes = errors.New("wrong number of sizes")

@@ -48,11 +48,12 @@ func TestMain(m *testing.M) {
 // childOptions tells a serving child what to do, in an environment variable.
 type childOptions struct {
 	Mountpoint string
-	Source     string // directory whose tree is mounted
-	Synthetic  [2]int // instead: so many made-up directories, and files in each
-	Doubled    int    // instead: so many trees that name the next one twice
-	Cached     bool   // put cas/cached over a memory store in between
-	Near       string // with Cached: keep files in this directory instead
+	Source     string  // directory whose tree is mounted
+	Synthetic  [2]int  // instead: so many made-up directories, and files in each
+	Doubled    int     // instead: so many trees that name the next one twice
+	Cached     bool    // put cas/cached over a memory store in between
+	Near       string  // with Cached: keep files in this directory instead
+	Namespace  *bounds // show all trees, within these bounds
 	Timeout    time.Duration
 	Faults     string // the first fault command
 	Options    Options
@@ -63,6 +64,8 @@ type report struct {
 	Stats      Stats
 	Gets       map[string]int // how often each object was asked from far
 	SizesAsked int            // how often sizes were asked from far
+	Slices     int            // how often ranges were asked from far
+	Fetched    int64          // bytes, with Cached
 	HeapBytes  uint64
 }
 
@@ -87,21 +90,30 @@ func serveChild() error {
 			near = fileStore(o.Near)
 		}
 		store := cached.New(near, far)
+		store.Silence = 2 * o.Timeout // so that it is always the mount which gives up first
 		defer store.Close()
 		source = store
+		far.cached = store
 	}
 	opt := o.Options
 	opt.Timeout = o.Timeout
 	opt.Log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	server, err := Mount(ctx, o.Mountpoint, root, source, opt)
+	server, err := o.mount(ctx, root, source, opt)
 	if err != nil {
 		return err
 	}
 	fmt.Println("ready")
 	go obey(far, server)
 	return server.Wait()
+}
+
+func (o childOptions) mount(ctx context.Context, root cas.Digest, source cas.Getter, opt Options) (*Server, error) {
+	if o.Namespace != nil {
+		return mountAll(ctx, o.Mountpoint, source, opt, *o.Namespace)
+	}
+	return Mount(ctx, o.Mountpoint, root, source, opt)
 }
 
 func (o childOptions) source(far *faulty) (cas.Digest, cas.Getter, error) {
@@ -124,6 +136,10 @@ func obey(far *faulty, server *Server) {
 		if lines.Text() == "report" {
 			b, _ := json.Marshal(far.report(server))
 			answer = string(b)
+		} else if lines.Text() == "mode" {
+			answer = server.Mode().String()
+		} else if path, ok := strings.CutPrefix(lines.Text(), "prefetch "); ok {
+			answer = prefetchChild(server, path)
 		} else if err := far.command(lines.Text()); err != nil {
 			answer = err.Error()
 		}
@@ -135,6 +151,17 @@ func obey(far *faulty, server *Server) {
 		fmt.Fprintln(os.Stderr, err)
 		Unmount(ctx, server.Dir(), true)
 	}
+}
+
+// prefetchChild reads path ahead, and tells the last progress or the error.
+func prefetchChild(server *Server, path string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	var last Progress
+	if err := server.Prefetch(ctx, path, func(p Progress) { last = p }); err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%+v", last)
 }
 
 // readChild reads a file without dying of EINTR, and fails if it sees any.

@@ -36,71 +36,99 @@ const maxBackground = 64
 // bounds the mounting only. A mount of ours that lies dead on dir is taken
 // away first.
 func Mount(ctx context.Context, dir string, root cas.Digest, src cas.Getter, opt Options) (*Server, error) {
-	path, err := vacate(ctx, dir)
-	if err != nil {
-		return nil, err
-	}
-	fs, end := newFileSystem(root, src, opt)
-	s := &Server{dir: path, fs: fs, end: end, served: make(chan struct{})}
-	if err := s.start(ctx); err != nil {
-		end()
-		fs.close()
-		return nil, err
-	}
-	return s, nil
+	s, end := newShared(src, opt.complete(root.String()))
+	return start(ctx, dir, s, end, newFileSystem(s, root, 0))
 }
 
-func newFileSystem(root cas.Digest, src cas.Getter, opt Options) (*fileSystem, context.CancelFunc) {
+// content is what a mount shows.
+type content interface {
+	fuse.RawFileSystem
+	// prepare makes sure that there is something to show.
+	prepare(ctx context.Context) error
+	// begin is called when the kernel can ask.
+	begin()
+	// locate returns the tree that path leads into, and the path in there. The
+	// tree stays until it is released.
+	locate(c caller, path string) (fs *fileSystem, inside string, release func(), err error)
+	// totals counts the nodes and the directories that were looked into.
+	totals() (nodes, dirs int)
+	// close waits until nothing of it is running any more.
+	close()
+}
+
+func newShared(src cas.Getter, opt Options) (*shared, context.CancelFunc) {
 	lifetime, end := context.WithCancel(context.Background())
-	opt = opt.complete(root)
-	return &fileSystem{
-		readOnly: readOnly{fuse.NewDefaultRawFileSystem()},
+	return &shared{
 		source:   src,
-		root:     root,
 		opt:      opt,
 		lifetime: lifetime,
-		table:    newTable(),
 		trees:    newShelf[cas.Digest, *tree.Tree](treesWeight, nil),
-		sizes:    newShelf[sizesKey, struct{}](0, nil),
 		objects:  newShelf[cas.Digest](objectsWeight, func(o object) { o.Close() }),
-		sweeps:   newSweeps(),
-		opens:    opens{nodes: map[uint32]*openNode{}},
+		opens:    opens{nodes: map[uint64]*openNode{}},
+		sweeping: make(chan struct{}, sweepParallel),
 		log:      &limitedLog{out: opt.Log},
 	}, end
 }
 
-func (s *Server) start(ctx context.Context) error {
-	if err := s.fs.prepare(ctx); err != nil {
-		return err
+func newFileSystem(s *shared, root cas.Digest, base uint64) *fileSystem {
+	return &fileSystem{
+		readOnly: readOnly{fuse.NewDefaultRawFileSystem()},
+		shared:   s,
+		root:     root,
+		base:     base,
+		table:    newTable(),
+		sizes:    newShelf[sizesKey, struct{}](0, nil),
+		sweeps:   &sweeps{},
 	}
-	fd, err := attach(ctx, s.dir, attachment{s.fs.opt.FsName, s.fs.opt.AllowOther, maxRead})
+}
+
+// start mounts content on dir. end is called when the mount has ended.
+func start(ctx context.Context, dir string, shared *shared, end context.CancelFunc, content content) (*Server, error) {
+	s := &Server{shared: shared, content: content, end: end, wishes: make(chan struct{}, maxWishes), served: make(chan struct{})}
+	watched, err := s.attach(ctx, dir)
 	if err != nil {
-		return err
+		s.close()
+		return nil, err
 	}
-	watched, err := s.connect(fd)
-	if err != nil {
-		detach(ctx, s.dir, true)
-		return fmt.Errorf("mount %s: %w", s.dir, err)
-	}
-	s.fs.enablePassthrough()
-	raiseReadahead(s.dir)
-	if s.fs.opt.Prefetch > PrefetchNothing {
-		s.fs.running.Go(s.fs.prefetch)
-	}
+	shared.enablePassthrough()
+	s.device = deviceOf(s.dir)
+	raiseReadahead(s.device)
+	content.begin()
 	go s.serve(watched)
-	return nil
+	return s, nil
+}
+
+// attach mounts, and returns a descriptor of the connection to the kernel that
+// tells when the kernel lets go.
+func (s *Server) attach(ctx context.Context, dir string) (watched int, err error) {
+	if s.dir, err = vacate(ctx, dir); err != nil {
+		return -1, err
+	}
+	if err := s.content.prepare(ctx); err != nil {
+		return -1, err
+	}
+	opt := s.shared.opt
+	fd, err := attach(ctx, s.dir, attachment{opt.FsName, opt.AllowOther, opt.NoExec, maxRead})
+	if err != nil {
+		return -1, err
+	}
+	if watched, err = s.connect(fd); err != nil {
+		detach(ctx, s.dir, true)
+		return -1, fmt.Errorf("mount %s: %w", s.dir, err)
+	}
+	return watched, nil
 }
 
 // connect takes over the connection fd to the kernel, and returns a second
-// descriptor of it that tells when the kernel lets go.
+// descriptor of it.
 func (s *Server) connect(fd int) (watched int, err error) {
 	watched, err = unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 3)
 	if err != nil {
 		unix.Close(fd)
 		return -1, err
 	}
-	s.fs.ended = func() bool { return hungUp(watched) }
-	s.fs.kernel, err = fuse.NewServer(s.fs, fmt.Sprintf("/dev/fd/%d", fd), s.fs.kernelOptions())
+	s.shared.ended = func() bool { return hungUp(watched) }
+	s.shared.kernel, err = fuse.NewServer(s.content, fmt.Sprintf("/dev/fd/%d", fd), s.shared.kernelOptions())
 	if err != nil {
 		unix.Close(watched)
 	}
@@ -110,50 +138,69 @@ func (s *Server) connect(fd int) (watched int, err error) {
 // prepare reads the root, so that there is no mount without one.
 func (fs *fileSystem) prepare(ctx context.Context) error {
 	c := caller{interrupt: ctx.Done(), ended: func() bool { return true }}
-	_, _, err := fs.directory(c, root)
+	d, t, err := fs.directory(c, root)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
+	}
+	if err == nil {
+		fs.chooseMode(c, d, t)
 	}
 	return err
 }
 
-func (fs *fileSystem) kernelOptions() *fuse.MountOptions {
+func (fs *fileSystem) begin() {
+	if fs.opt.Prefetch > PrefetchNothing || len(fs.opt.PrefetchPaths) > 0 {
+		fs.running.Go(fs.prefetch)
+	}
+}
+
+func (fs *fileSystem) locate(_ caller, path string) (*fileSystem, string, func(), error) {
+	return fs, path, func() {}, nil
+}
+
+func (fs *fileSystem) totals() (nodes, dirs int) {
+	nodes, dirs, _ = fs.table.totals()
+	return nodes, dirs
+}
+
+func (fs *fileSystem) close() { fs.sizes.close() }
+
+func (s *shared) kernelOptions() *fuse.MountOptions {
 	// A mount that might pass something through counts as stacked.
 	without := uint64(fuse.CAP_PASSTHROUGH)
-	if fs.opt.Mode == ModePassthrough {
+	if s.passthrough {
 		without = 0
 	}
 	return &fuse.MountOptions{
 		DisabledCapabilities:     without,
-		MaxStackDepth:            fs.opt.StackDepth,
+		MaxStackDepth:            s.opt.StackDepth,
 		MaxWrite:                 maxRead,
 		MaxBackground:            maxBackground,
 		EnableSymlinkCaching:     true,
 		ExplicitDataCacheControl: true,
-		DisableXAttrs:            !fs.opt.Xattrs,
+		DisableXAttrs:            !s.opt.Xattrs,
 		DisableSplice:            true, // a pipe can't hold maxRead and a header
-		Debug:                    fs.opt.Debug,
-		Logger:                   fs.debugLogger(),
-		PanicHandler:             fs.panicked,
+		Debug:                    s.opt.Debug,
+		Logger:                   s.debugLogger(),
+		PanicHandler:             s.panicked,
 	}
 }
 
-func (fs *fileSystem) debugLogger() *log.Logger {
-	return slog.NewLogLogger(fs.opt.Log.Handler(), slog.LevelDebug)
+func (s *shared) debugLogger() *log.Logger {
+	return slog.NewLogLogger(s.opt.Log.Handler(), slog.LevelDebug)
 }
 
-func (fs *fileSystem) panicked(cause any) fuse.Status {
-	fs.stats.errors.Add(1)
-	fs.opt.Log.Error("panic while answering the kernel", "cause", cause, "stack", string(debug.Stack()))
+func (s *shared) panicked(cause any) fuse.Status {
+	s.stats.errors.Add(1)
+	s.opt.Log.Error("panic while answering the kernel", "cause", cause, "stack", string(debug.Stack()))
 	return fuse.EIO
 }
 
-// close waits until nothing of fs is running any more. lifetime must have
-// ended.
-func (fs *fileSystem) close() {
-	fs.running.Wait()
-	fs.trees.close()
-	fs.sizes.close()
-	fs.objects.close()
-	fs.opens.close()
+// close waits until nothing that the trees share is in use any more. lifetime
+// must have ended.
+func (s *shared) close() {
+	s.running.Wait()
+	s.trees.close()
+	s.objects.close()
+	s.opens.close()
 }

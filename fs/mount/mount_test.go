@@ -62,6 +62,7 @@ func TestNamesAreBytes(t *testing.T) {
 func TestEveryWriteIsRefused(t *testing.T) {
 	m := mountChild(t, childOptions{Source: write(t, map[string]string{"file": "x", "dir/": ""})})
 	expectReadOnly(t, m)
+	expectNoWriters(t, m)
 	if err := unix.Mount("", m.dir, "", unix.MS_REMOUNT|unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
 		t.Fatalf("remount for writing: %v", err)
 	}
@@ -82,6 +83,44 @@ func expectReadOnly(t *testing.T, m *mounted) {
 		"symlink":  os.Symlink("x", m.path("other")),
 		"chmod":    os.Chmod(m.path("file"), 0o600),
 		"mknod":    unix.Mknod(m.path("fifo"), unix.S_IFIFO, 0),
+	} {
+		if !errors.Is(err, unix.EROFS) {
+			t.Errorf("%s: %v, want EROFS", name, err)
+		}
+	}
+}
+
+// expectNoWriters expects that nothing can be opened for writing, or changed
+// otherwise. When root has remounted, the kernel lets files be opened, and
+// asks only when something is written.
+func expectNoWriters(t *testing.T, m *mounted) {
+	t.Helper()
+	times := []unix.Timespec{{Sec: 1}, {Sec: 1}}
+	opened := func(flags int) error {
+		fd, err := unix.Open(m.path("file"), flags|unix.O_CLOEXEC, 0o644)
+		if err == nil {
+			unix.Close(fd)
+		}
+		return err
+	}
+	temporary := func() error {
+		fd, err := unix.Open(m.dir, unix.O_TMPFILE|unix.O_RDWR|unix.O_CLOEXEC, 0o600)
+		if err == nil {
+			unix.Close(fd)
+		}
+		return err
+	}
+	for name, err := range map[string]error{
+		"append":   opened(unix.O_WRONLY | unix.O_APPEND),
+		"open":     opened(unix.O_RDWR),
+		"direct":   opened(unix.O_WRONLY | unix.O_DIRECT),
+		"empty":    opened(unix.O_RDONLY | unix.O_TRUNC),
+		"nameless": temporary(),
+		"touch":    unix.UtimesNanoAt(unix.AT_FDCWD, m.path("file"), times, unix.AT_SYMLINK_NOFOLLOW),
+		"chown":    os.Chown(m.path("file"), 7, 7),
+		"setxattr": unix.Setxattr(m.path("file"), "user.x", []byte("y"), 0),
+		"rmxattr":  unix.Removexattr(m.path("file"), "user.x"),
+		"replace":  unix.Renameat2(unix.AT_FDCWD, m.path("file"), unix.AT_FDCWD, m.path("dir"), unix.RENAME_EXCHANGE),
 	} {
 		if !errors.Is(err, unix.EROFS) {
 			t.Errorf("%s: %v, want EROFS", name, err)

@@ -10,10 +10,22 @@ import (
 
 // mountEntry is a line of the mount table.
 type mountEntry struct {
-	dir    string
-	fsType string
-	source string
-	device string // major:minor
+	dir     string
+	root    string // of what is shown, within its file system
+	fsType  string
+	source  string
+	device  string // major:minor
+	options string // of the file system
+}
+
+// option returns the value of an option of the file system.
+func (e mountEntry) option(name string) string {
+	for option := range strings.SplitSeq(e.options, ",") {
+		if value, ok := strings.CutPrefix(option, name+"="); ok {
+			return value
+		}
+	}
+	return ""
 }
 
 // mounts returns the mount table of this process. Looking there touches no
@@ -39,7 +51,8 @@ func parseMounts(r io.Reader) ([]mountEntry, error) {
 			continue
 		}
 		entries = append(entries, mountEntry{
-			dir: unescape(before[4]), device: before[2], fsType: after[0], source: unescape(after[1]),
+			dir: unescape(before[4]), root: unescape(before[3]), device: before[2],
+			fsType: after[0], source: unescape(after[1]), options: strings.Join(after[2:], " "),
 		})
 	}
 	return entries, lines.Err()
@@ -75,11 +88,15 @@ func mountedOn(dir string) (mountEntry, bool, error) {
 	return mountEntry{}, false, nil
 }
 
+// deviceOf returns the device number of the mount on dir.
+func deviceOf(dir string) string {
+	m, _, _ := mountedOn(dir)
+	return m.device
+}
+
 // raiseReadahead lets the kernel read ahead as much as one read may bring. Its
 // own limit for FUSE is an eighth of that. Only root may; nothing depends on it.
-func raiseReadahead(dir string) {
-	if m, mounted, err := mountedOn(dir); err == nil && mounted {
-		path := "/sys/class/bdi/" + m.device + "/read_ahead_kb"
-		_ = os.WriteFile(path, []byte(strconv.Itoa(maxRead>>10)), 0)
-	}
+func raiseReadahead(device string) {
+	path := "/sys/class/bdi/" + device + "/read_ahead_kb"
+	_ = os.WriteFile(path, []byte(strconv.Itoa(maxRead>>10)), 0)
 }

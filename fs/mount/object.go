@@ -32,26 +32,33 @@ type object struct {
 	io.ReaderAt
 	io.Closer
 	size int64
+	lazy lazyObject // nil if reading fetches nothing
 }
 
 // object opens d, of which size says how long it is believed to be.
 func (fs *fileSystem) object(c caller, d cas.Digest, size int64) (*item[cas.Digest, object], error) {
 	return fs.objects.take(d, c.wait, func() (object, int64, error) {
-		seconds := min(max(size, 0)/slowest, int64(longest/time.Second))
-		ctx, cancel := fs.within(fs.opt.Timeout + time.Duration(seconds)*time.Second)
+		ctx, cancel := fs.within(fs.patience(size))
 		defer cancel()
-		return fs.openObject(ctx, d)
+		return fs.openObject(ctx, d, size)
 	})
 }
 
-func (fs *fileSystem) openObject(ctx context.Context, d cas.Digest) (object, int64, error) {
-	o, err := fs.source.Get(ctx, d)
+// patience bounds what may have to fetch a file of this size.
+func (fs *fileSystem) patience(size int64) time.Duration {
+	seconds := min(max(size, 0)/slowest, int64(longest/time.Second))
+	return fs.opt.Timeout + time.Duration(seconds)*time.Second
+}
+
+func (fs *fileSystem) openObject(ctx context.Context, d cas.Digest, size int64) (object, int64, error) {
+	o, err := fs.open(ctx, d, size)
 	if err != nil {
 		return object{}, 0, named(d, err)
 	}
 	fs.stats.objects.Add(1)
 	if r, ok := o.(cas.RandomObject); ok && o.Size() >= 0 {
-		return object{r, o, o.Size()}, objectWeight, nil
+		lazy, _ := o.(lazyObject)
+		return object{r, o, o.Size(), lazy}, objectWeight, nil
 	}
 	defer o.Close()
 	stream, weight, err := spool(o)
@@ -67,7 +74,7 @@ func spool(o cas.Object) (object, int64, error) {
 	}
 	if len(head) <= inMemory {
 		r := cas.NewObject(head)
-		return object{r, r, r.Size()}, max(int64(len(head)), objectWeight), nil
+		return object{r, r, r.Size(), nil}, max(int64(len(head)), objectWeight), nil
 	}
 	f, err := temporary()
 	if err != nil {
@@ -83,7 +90,7 @@ func spool(o cas.Object) (object, int64, error) {
 		return object{}, 0, err
 	}
 	size := int64(n) + rest
-	return object{f, f, size}, objectWeight + size/spooledShare, nil
+	return object{f, f, size, nil}, objectWeight + size/spooledShare, nil
 }
 
 // temporary returns a file without a name, which ends with its descriptor.

@@ -15,7 +15,9 @@ import (
 type Mode int
 
 const (
-	// ModeAuto leaves the choice to this package, which is ModeCached.
+	// ModeAuto is ModePassthrough for root, if the tree is a single directory
+	// of few files that are large on the average, as far as that can be told
+	// when it is mounted; otherwise, and for a namespace, it is ModeCached.
 	ModeAuto Mode = iota
 	// ModeCached has the kernel ask for content, and keep it. Opening a file
 	// costs no request.
@@ -52,7 +54,7 @@ func (m *Mode) UnmarshalText(text []byte) error {
 type opens struct {
 	mu      sync.Mutex
 	enabled bool
-	nodes   map[uint32]*openNode
+	nodes   map[uint64]*openNode
 	direct  int // nodes with a file
 }
 
@@ -92,10 +94,10 @@ func (fs *fileSystem) Open(cancel <-chan struct{}, in *fuse.OpenIn, out *fuse.Op
 		return status
 	}
 	var file localFile
-	if n.isFile() && !fs.opens.has(id) {
+	if n.isFile() && !fs.opens.has(in.NodeId) {
 		file = fs.localFile(fs.caller(cancel, &in.InHeader), id, n.size)
 	}
-	backing, direct := fs.enter(id, file)
+	backing, direct := fs.enter(in.NodeId, file)
 	if !direct {
 		out.OpenFlags = openCached
 		return fuse.OK
@@ -130,19 +132,19 @@ func (fs *fileSystem) localFile(c caller, id uint32, size int64) localFile {
 	return nil
 }
 
-// enter counts a handle of node id, and takes file over. It returns the number
+// enter counts a handle of a node, and takes file over. It returns the number
 // under which the kernel knows the file to read, if it is to.
-func (fs *fileSystem) enter(id uint32, file localFile) (backing int32, direct bool) {
-	o := &fs.opens
+func (s *shared) enter(node uint64, file localFile) (backing int32, direct bool) {
+	o := &s.opens
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	n, open := o.nodes[id]
+	n, open := o.nodes[node]
 	if !open {
 		n = &openNode{}
-		o.nodes[id] = n
+		o.nodes[node] = n
 	}
 	n.handles++
-	if file != nil && (open || !fs.register(n, file)) {
+	if file != nil && (open || !s.register(n, file)) {
 		file.Close()
 	}
 	return n.backing, n.file != nil
@@ -150,15 +152,15 @@ func (fs *fileSystem) enter(id uint32, file localFile) (backing int32, direct bo
 
 // register tells the kernel of file. If it refuses once, it would refuse
 // always: then the mount goes on without.
-func (fs *fileSystem) register(n *openNode, file localFile) bool {
-	o := &fs.opens
+func (s *shared) register(n *openNode, file localFile) bool {
+	o := &s.opens
 	if !o.enabled {
 		return false
 	}
-	backing, errno := fs.kernel.RegisterBackingFd(&fuse.BackingMap{Fd: int32(file.File().Fd())})
+	backing, errno := s.kernel.RegisterBackingFd(&fuse.BackingMap{Fd: int32(file.File().Fd())})
 	if errno != 0 {
 		o.enabled = false
-		fs.opt.Log.Error("passthrough is switched off: the kernel refuses a file", "err", errno)
+		s.opt.Log.Error("passthrough is switched off: the kernel refuses a file", "err", errno)
 		return false
 	}
 	n.backing, n.file = backing, file
@@ -167,22 +169,22 @@ func (fs *fileSystem) register(n *openNode, file localFile) bool {
 }
 
 // Release ends a handle.
-func (fs *fileSystem) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
-	id, _, status := fs.node(&in.InHeader)
-	o := &fs.opens
+func (s *shared) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
+	s.stats.requests.Add(1)
+	o := &s.opens
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	n, open := o.nodes[id]
-	if !status.Ok() || !open {
+	n, open := o.nodes[in.NodeId]
+	if !open {
 		return
 	}
 	if n.handles--; n.handles > 0 {
 		return
 	}
-	delete(o.nodes, id)
+	delete(o.nodes, in.NodeId)
 	if n.file != nil {
 		o.direct--
-		fs.kernel.UnregisterBackingFd(n.backing)
+		s.kernel.UnregisterBackingFd(n.backing)
 		n.file.Close()
 	}
 }
@@ -194,10 +196,10 @@ func (o *opens) unneeded() bool {
 	return !o.enabled && o.direct == 0
 }
 
-func (o *opens) has(id uint32) bool {
+func (o *opens) has(node uint64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	_, open := o.nodes[id]
+	_, open := o.nodes[node]
 	return open
 }
 
@@ -213,16 +215,16 @@ func (o *opens) close() {
 }
 
 // enablePassthrough looks whether this process and this kernel can do it.
-func (fs *fileSystem) enablePassthrough() {
-	if fs.opt.Mode != ModePassthrough {
+func (s *shared) enablePassthrough() {
+	if !s.passthrough {
 		return
 	}
 	switch {
 	case os.Geteuid() != 0:
-		fs.opt.Log.Warn("no passthrough: that needs root")
-	case fs.kernel.KernelSettings().Flags64()&fuse.CAP_PASSTHROUGH == 0:
-		fs.opt.Log.Warn("no passthrough: this kernel does not offer it")
+		s.opt.Log.Warn("no passthrough: that needs root")
+	case s.kernel.KernelSettings().Flags64()&fuse.CAP_PASSTHROUGH == 0:
+		s.opt.Log.Warn("no passthrough: this kernel does not offer it")
 	default:
-		fs.opens.enabled = true
+		s.opens.enabled = true
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"log/slog"
 	"os"
 	"time"
-
-	"github.com/fstree/fstree/cas"
 )
 
 // DefaultTimeout bounds a fetch unless Options say otherwise.
@@ -19,6 +17,8 @@ type Options struct {
 	// AllowOther lets other users in. As an ordinary user that needs
 	// user_allow_other in /etc/fuse.conf.
 	AllowOther bool
+	// NoExec lets nobody run programs from the mount.
+	NoExec bool
 	// UID and GID own all files. Default: those of this process.
 	UID, GID *uint32
 	// Timeout bounds the fetch of a tree, of sizes, and of a file as far as
@@ -28,6 +28,9 @@ type Options struct {
 	// Prefetch says what is read before anybody asks for it, while nobody
 	// waits for something else.
 	Prefetch Prefetch
+	// PrefetchPaths are files and directories that are read before that, in
+	// this order: paths from the root of the tree, with slashes.
+	PrefetchPaths []string
 	// Mode says who reads files once they are local.
 	Mode Mode
 	// StackDepth is 2 if the files of ModePassthrough lie on overlayfs. Then
@@ -48,7 +51,7 @@ type Options struct {
 }
 
 // complete returns o with its defaults filled in.
-func (o Options) complete(root cas.Digest) Options {
+func (o Options) complete(source string) Options {
 	if o.Timeout <= 0 {
 		o.Timeout = DefaultTimeout
 	}
@@ -56,7 +59,7 @@ func (o Options) complete(root cas.Digest) Options {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	if o.FsName == "" {
-		o.FsName = "fstree:" + root.String()
+		o.FsName = "fstree:" + source
 	}
 	if uid := uint32(os.Geteuid()); o.UID == nil {
 		o.UID = &uid

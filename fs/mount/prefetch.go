@@ -1,8 +1,14 @@
 package mount
 
 import (
+	"context"
 	"fmt"
+	iofs "io/fs"
+	"iter"
+	"strings"
+	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -45,8 +51,8 @@ func (p *Prefetch) UnmarshalText(text []byte) error {
 const (
 	// prefetchParallel is how many reads ahead are under way at once.
 	prefetchParallel = 32
-	// prefetchEntries bounds the entries that are in the table without anybody
-	// having looked at them, and with them its memory.
+	// prefetchEntries bounds the entries that one wish puts into the table, and
+	// with them its memory.
 	prefetchEntries = 2 << 20
 	// prefetchFailures is how many reads ahead may fail before it is given up.
 	prefetchFailures = 8
@@ -58,8 +64,8 @@ const (
 )
 
 // background is a caller of the mount's own, whose waits end with the mount.
-func (fs *fileSystem) background() caller {
-	return caller{interrupt: fs.lifetime.Done(), ended: func() bool { return true }}
+func (s *shared) background() caller {
+	return caller{interrupt: s.lifetime.Done(), ended: func() bool { return true }}
 }
 
 // fetch has file id read by the source, to find it there, and keeps it open as
@@ -73,32 +79,110 @@ func (fs *fileSystem) fetch(c caller, id uint32, size int64) error {
 	if err != nil {
 		return err
 	}
-	fs.objects.release(o)
-	return nil
+	defer fs.objects.release(o)
+	if o.value.lazy == nil {
+		return nil
+	}
+	ctx, cancel := fs.within(fs.patience(size))
+	defer cancel()
+	return named(e.Digest, c.during(ctx, o.value.lazy.Fetch))
 }
 
-// prefetcher reads ahead.
+// prefetcher reads ahead, on behalf of one wish.
 type prefetcher struct {
 	*fileSystem
+	ctx      context.Context // of the wish; the mount's ends it as well
 	caller   caller
+	limit    int // of the entries in the table
 	failures atomic.Int32
+
+	trees, files, bytes atomic.Int64 // read
+	wanted, wantedBytes atomic.Int64 // files to read
+
+	mu    sync.Mutex
+	first error // of the failures
+}
+
+func (fs *fileSystem) prefetcher(ctx context.Context) *prefetcher {
+	nodes, _, _ := fs.table.totals()
+	return &prefetcher{
+		fileSystem: fs, ctx: ctx, limit: nodes + prefetchEntries,
+		caller: caller{interrupt: ctx.Done(), ended: func() bool { return true }},
+	}
 }
 
 // prefetch reads ahead what the options say.
 func (fs *fileSystem) prefetch() {
-	fs.stats.prefetching.Store(true)
-	defer fs.stats.prefetching.Store(false)
-	p := prefetcher{fileSystem: fs, caller: fs.background()}
-	p.readTrees()
+	fs.stats.prefetching.Add(1)
+	defer fs.stats.prefetching.Add(-1)
+	p := fs.prefetcher(fs.lifetime)
+	for _, path := range fs.opt.PrefetchPaths {
+		if !p.goesOn() {
+			return
+		}
+		if id, err := p.find(path); err != nil {
+			p.log.warn("read ahead failed", err, func() string { return path })
+		} else {
+			p.read(id)
+		}
+	}
+	if fs.opt.Prefetch >= PrefetchTrees {
+		p.readTrees(root)
+	}
 	if fs.opt.Prefetch == PrefetchAll {
-		p.readFiles()
+		p.readFiles(root)
 	}
 }
 
-// readTrees opens one directory for every distinct tree, a level at a time.
-func (p *prefetcher) readTrees() {
-	seen := map[cas.Digest]struct{}{p.root: {}}
-	for level := []uint32{root}; len(level) > 0 && p.goesOn(); {
+// find returns the node that path leads to.
+func (p *prefetcher) find(path string) (uint32, error) {
+	id := root
+	for name := range strings.SplitSeq(path, "/") {
+		if name == "" || name == "." {
+			continue
+		}
+		if n, _ := p.table.get(id); !n.isDir() {
+			return 0, &iofs.PathError{Op: "prefetch", Path: path, Err: syscall.ENOTDIR}
+		}
+		d, t, err := p.directory(p.caller, id)
+		if err != nil {
+			return 0, err
+		}
+		i, ok := t.Find(name)
+		if !ok {
+			return 0, &iofs.PathError{Op: "prefetch", Path: path, Err: iofs.ErrNotExist}
+		}
+		id = d.first + uint32(i)
+	}
+	return id, nil
+}
+
+// read reads file id, or all that is below directory id.
+func (p *prefetcher) read(id uint32) {
+	if n, _ := p.table.get(id); n.isDir() {
+		p.readTrees(id)
+	} else if err := p.learnSize(id); err != nil {
+		p.failed(id, err)
+		return
+	}
+	p.readFiles(id)
+}
+
+func (p *prefetcher) learnSize(id uint32) error {
+	d := p.table.parent(id)
+	t, err := p.tree(p.caller, d.digest)
+	if err != nil {
+		return err
+	}
+	return p.askSizes(p.caller.wait, d, t, id)
+}
+
+// readTrees opens one directory for every distinct tree below top, a level at a
+// time.
+func (p *prefetcher) readTrees(top uint32) {
+	seen := map[cas.Digest]struct{}{}
+	for level := []uint32{top}; len(level) > 0 && p.goesOn(); {
+		p.readClosures(level)
 		found := make([][]uint32, len(level))
 		var readers errgroup.Group
 		readers.SetLimit(prefetchParallel)
@@ -114,8 +198,12 @@ func (p *prefetcher) readTrees() {
 }
 
 func (p *prefetcher) goesOn() bool {
+	return p.ctx.Err() == nil && p.failures.Load() < prefetchFailures && !p.tooMany()
+}
+
+func (p *prefetcher) tooMany() bool {
 	nodes, _, _ := p.table.totals()
-	return p.lifetime.Err() == nil && p.failures.Load() < prefetchFailures && nodes < prefetchEntries
+	return nodes >= p.limit
 }
 
 // readTree opens directory id and returns the directories in it.
@@ -134,6 +222,7 @@ func (p *prefetcher) readTree(id uint32) (dirs []uint32) {
 			p.failed(id, err)
 		}
 	}
+	p.trees.Add(1)
 	for i := range d.count {
 		if t.At(int(i)).Type == tree.Dir {
 			dirs = append(dirs, d.first+i)
@@ -157,34 +246,59 @@ func (p *prefetcher) distinct(seen map[cas.Digest]struct{}, found [][]uint32) (l
 	return level
 }
 
-// readFiles reads the files of all directories that are open by then.
-func (p *prefetcher) readFiles() {
-	nodes, _, _ := p.table.totals()
+// readFiles reads file top, or the files of all directories below it that are
+// open by then.
+func (p *prefetcher) readFiles(top uint32) {
 	var readers errgroup.Group
 	readers.SetLimit(prefetchParallel)
-	for id := uint32(0); id < uint32(nodes) && p.goesOn(); id++ {
-		if n, _ := p.table.get(id); n.isFile() && n.size != 0 {
-			readers.Go(func() error {
-				p.readFile(id, n.size)
-				return nil
-			})
+	for _, size := range p.filesBelow(top) {
+		p.wanted.Add(1)
+		p.wantedBytes.Add(max(size, 0))
+	}
+	for id, size := range p.filesBelow(top) {
+		if !p.goesOn() {
+			break
 		}
+		readers.Go(func() error {
+			p.readFile(id, size)
+			return nil
+		})
 	}
 	readers.Wait()
+}
+
+// filesBelow yields top or what is below it: the files with something in them,
+// and their sizes.
+func (p *prefetcher) filesBelow(top uint32) iter.Seq2[uint32, int64] {
+	return func(yield func(uint32, int64) bool) {
+		for id, ok := top, true; ok; id, ok = p.table.next(top, id) {
+			if n, _ := p.table.get(id); n.isFile() && n.size != 0 && !yield(id, n.size) {
+				return
+			}
+		}
+	}
 }
 
 func (p *prefetcher) readFile(id uint32, size int64) {
 	p.giveWay(fileGivesWay)
 	if err := p.fetch(p.caller, id, size); err != nil {
 		p.failed(id, err)
+		return
 	}
+	p.files.Add(1)
+	p.bytes.Add(max(size, 0))
 }
 
 func (p *prefetcher) failed(id uint32, err error) {
-	if p.lifetime.Err() != nil {
+	if p.ctx.Err() != nil {
 		return
 	}
 	p.failures.Add(1)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.first == nil {
+		p.first = fmt.Errorf("%s: %w", p.path(id), err)
+	}
 	p.log.warn("read ahead failed", err, func() string { return p.path(id) })
 }
 

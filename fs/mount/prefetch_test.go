@@ -68,7 +68,7 @@ func TestPrefetchGivesUpOnABrokenRemote(t *testing.T) {
 
 func TestPrefetchGivesWayForABoundedTime(t *testing.T) {
 	const limit = 50 * time.Millisecond
-	p := prefetcher{fileSystem: &fileSystem{}}
+	p := prefetcher{fileSystem: &fileSystem{shared: &shared{}}}
 	start := time.Now()
 	p.giveWay(time.Minute)
 	p.stats.waiting.Store(1)

@@ -28,47 +28,64 @@ const (
 // ago for build tools, late enough for archive formats.
 var modified = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// fileSystem answers the kernel. What the kernel was told once it never asks
-// again: entries, attributes, link targets, absent names and pages live as
-// long in its caches as it likes, and ENOSYS makes it do without OPEN, OPENDIR,
-// RELEASE, FLUSH, ACCESS and the calls for extended attributes altogether.
-type fileSystem struct {
-	readOnly
+// shared is what all trees of a mount have in common.
+type shared struct {
 	source cas.Getter
-	root   cas.Digest
 	opt    Options
+
+	// passthrough is whether the kernel shall read local files itself.
+	passthrough bool
 
 	lifetime context.Context
 	ended    func() bool // tells whether the kernel has let go of the mount
 	kernel   *fuse.Server
+	running  sync.WaitGroup
 
-	disproved sync.Map // of nodes whose size turned out to be wrong
-	running   sync.WaitGroup
+	trees    *shelf[cas.Digest, *tree.Tree]
+	objects  *shelf[cas.Digest, object]
+	opens    opens
+	sweeping chan struct{} // one for each file that is fetched for a sweep
+	log      *limitedLog
+	stats    counters
+}
 
-	table   *table
-	trees   *shelf[cas.Digest, *tree.Tree]
-	sizes   *shelf[sizesKey, struct{}]
-	objects *shelf[cas.Digest, object]
-	opens   opens
-	sweeps  *sweeps
-	log     *limitedLog
-	stats   counters
+// fileSystem answers what the kernel asks about one tree. What the kernel was
+// told once it never asks again: entries, attributes, link targets, absent
+// names and pages live as long in its caches as it likes, and ENOSYS makes it
+// do without OPEN, OPENDIR, RELEASE, FLUSH, ACCESS and the calls for extended
+// attributes altogether.
+type fileSystem struct {
+	readOnly
+	*shared
+	root cas.Digest
+	base uint64 // its node numbers are above, by less than 1<<32
+
+	// references is what the kernel holds of the tree, counted as FORGET does.
+	references atomic.Int64
+	disproved  sync.Map // of nodes whose size turned out to be wrong
+
+	table  *table
+	sizes  *shelf[sizesKey, struct{}]
+	sweeps *sweeps
 }
 
 type counters struct {
 	requests, reads, bytes, errors, trees, objects, passed atomic.Int64
 
 	waiting     atomic.Int64 // callers that wait for a load
-	prefetching atomic.Bool
+	prefetching atomic.Int64 // trees that are read ahead
 }
 
+// topNumber is the number of the directory that is mounted.
+const topNumber = 1
+
 // number is the inode and node number of node id.
-func number(id uint32) uint64 { return uint64(id) + 1 }
+func (fs *fileSystem) number(id uint32) uint64 { return fs.base + uint64(id) + 1 }
 
 // node returns the node that a request is about.
 func (fs *fileSystem) node(h *fuse.InHeader) (uint32, node, fuse.Status) {
 	fs.stats.requests.Add(1)
-	id := h.NodeId - 1
+	id := h.NodeId - fs.base - 1
 	if id >= 1<<32 {
 		return 0, node{}, fuse.Status(syscall.ESTALE)
 	}
@@ -124,8 +141,10 @@ func (fs *fileSystem) GetAttr(cancel <-chan struct{}, in *fuse.GetAttrIn, out *f
 	return fuse.OK
 }
 
+// fill tells the kernel of node id.
 func (fs *fileSystem) fill(out *fuse.EntryOut, id uint32, n node) {
-	out.NodeId = number(id)
+	fs.references.Add(1)
+	out.NodeId = fs.number(id)
 	out.Generation = 1
 	out.SetEntryTimeout(forever)
 	out.SetAttrTimeout(forever)
@@ -133,20 +152,24 @@ func (fs *fileSystem) fill(out *fuse.EntryOut, id uint32, n node) {
 }
 
 func (fs *fileSystem) attributes(a *fuse.Attr, id uint32, n node) {
-	a.Ino = number(id)
-	a.Mode = uint32(n.mode)
-	a.Size = uint64(n.size)
-	if n.isDir() {
-		a.Size = dirSize
-	}
+	fs.describe(a, fs.number(id), uint32(n.mode), uint64(n.size))
 	if n.isFile() {
 		a.Blocks = (a.Size + 511) / 512
+	}
+}
+
+// describe fills in the attributes of what has a number, a mode and a size,
+// which directories have not.
+func (s *shared) describe(a *fuse.Attr, number uint64, mode uint32, size uint64) {
+	a.Ino, a.Mode, a.Size = number, mode, size
+	if mode&syscall.S_IFMT == syscall.S_IFDIR {
+		a.Size = dirSize
 	}
 	a.Blksize = blockSize
 	// For a directory, 1 says that the number of its subdirectories is not
 	// told: it is known only after looking into it, and must not change then.
 	a.Nlink = 1
-	a.Owner = fuse.Owner{Uid: *fs.opt.UID, Gid: *fs.opt.GID}
+	a.Owner = fuse.Owner{Uid: *s.opt.UID, Gid: *s.opt.GID}
 	a.SetTimes(&modified, &modified, &modified)
 }
 
@@ -169,16 +192,20 @@ func (fs *fileSystem) Readlink(cancel <-chan struct{}, h *fuse.InHeader) ([]byte
 // system with no blocks would be hidden by df.
 func (fs *fileSystem) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
 	nodes, _, bytes := fs.table.totals()
+	statfs(out, nodes, bytes)
+	return fuse.OK
+}
+
+func statfs(out *fuse.StatfsOut, nodes int, bytes int64) {
 	out.Blocks = uint64(bytes)/blockSize + 1
 	out.Files = uint64(nodes)
 	out.Bsize = blockSize
 	out.Frsize = blockSize
 	out.NameLen = 255
-	return fuse.OK
 }
 
 // Flush makes the kernel do without us.
-func (fs *fileSystem) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status {
-	fs.stats.requests.Add(1)
+func (s *shared) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status {
+	s.stats.requests.Add(1)
 	return fuse.ENOSYS
 }

@@ -23,9 +23,10 @@ func unmounted(t *testing.T, entries []tree.Entry) *fileSystem {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fs, end := newFileSystem(root, far, Options{})
+	shared, end := newShared(far, Options{}.complete(""))
+	fs := newFileSystem(shared, root, 0)
 	fs.ended = func() bool { return true }
-	t.Cleanup(func() { end(); fs.close() })
+	t.Cleanup(func() { end(); fs.close(); shared.close() })
 	if err := fs.prepare(context.Background()); err != nil {
 		t.Fatal(err)
 	}
@@ -131,12 +132,12 @@ func TestLogIsLimited(t *testing.T) {
 func TestMountTableIsParsed(t *testing.T) {
 	entries, err := parseMounts(strings.NewReader(`22 1 254:0 / / rw,relatime shared:1 master:2 - ext4 /dev/vda rw
 broken line
-40 22 0:41 / /mnt/sp\040ace\134x ro,nosuid - fuse.fstree fstree:blake3:00 ro
+40 22 0:41 / /mnt/sp\040ace\134x ro,nosuid - fuse.fstree fstree:blake3:00 ro,user_id=7
 `))
 	if err != nil || len(entries) != 2 {
 		t.Fatalf("%v, %v", entries, err)
 	}
-	if want := (mountEntry{`/mnt/sp ace\x`, "fuse.fstree", "fstree:blake3:00", "0:41"}); entries[1] != want {
+	if want := (mountEntry{`/mnt/sp ace\x`, "/", "fuse.fstree", "fstree:blake3:00", "0:41", "ro,user_id=7"}); entries[1] != want || want.option("user_id") != "7" {
 		t.Errorf("%+v, want %+v", entries[1], want)
 	}
 }

@@ -9,28 +9,44 @@ import (
 
 // Server is a mount.
 type Server struct {
-	dir    string
-	fs     *fileSystem
-	end    context.CancelFunc
-	served chan struct{} // closed when the mount has ended
-	err    error         // set before
+	dir     string
+	device  string
+	shared  *shared
+	content content
+	end     context.CancelFunc
+	wishes  chan struct{} // one for each Prefetch under way
+	served  chan struct{} // closed when the mount has ended
+	err     error         // set before
 }
 
 // serve answers the kernel until the mount ends. watched is a second
 // descriptor of the connection.
 func (s *Server) serve(watched int) {
-	s.fs.kernel.Serve()
+	s.shared.kernel.Serve()
 	if !hungUp(watched) {
 		s.err = fmt.Errorf("%s: the connection to the kernel broke", s.dir)
 	}
-	s.end()
-	s.fs.close()
+	s.close()
 	unix.Close(watched)
 	close(s.served)
 }
 
+func (s *Server) close() {
+	s.end()
+	for range maxWishes { // those under way have to end, and there will be no more
+		s.wishes <- struct{}{}
+	}
+	s.shared.running.Wait()
+	s.content.close()
+	s.shared.close()
+}
+
 // Dir returns the mountpoint, absolute and without links.
 func (s *Server) Dir() string { return s.dir }
+
+// Device returns the device number of the mount, as MAJOR:MINOR: its name on
+// this machine, in all mount namespaces, as long as it lasts.
+func (s *Server) Device() string { return s.device }
 
 // Done is closed when the mount has ended and nothing of it is running.
 func (s *Server) Done() <-chan struct{} { return s.served }
@@ -44,7 +60,7 @@ func (s *Server) Wait() error {
 // Mode returns who reads local files: ModePassthrough, or ModeCached if that is
 // not possible or not wanted.
 func (s *Server) Mode() Mode {
-	if s.fs.opens.unneeded() {
+	if s.shared.opens.unneeded() {
 		return ModeCached
 	}
 	return ModePassthrough
@@ -75,17 +91,19 @@ type Stats struct {
 	Objects     int64 // files opened in the source
 	Errors      int64 // questions answered with an error
 	Passed      int64 // openings of files that the kernel then read without us
+	Waiting     int64 // questions that wait for a load
 	Prefetching bool  // reading ahead is not over
 }
 
 // Stats returns the counts.
 func (s *Server) Stats() Stats {
-	fs := s.fs
-	nodes, dirs, _ := fs.table.totals()
+	nodes, dirs := s.content.totals()
+	stats := &s.shared.stats
 	return Stats{
 		Entries: nodes - 1, Directories: dirs,
-		Requests: fs.stats.requests.Load(), Reads: fs.stats.reads.Load(), ReadBytes: fs.stats.bytes.Load(),
-		Trees: fs.stats.trees.Load(), Objects: fs.stats.objects.Load(), Errors: fs.stats.errors.Load(),
-		Passed: fs.stats.passed.Load(), Prefetching: fs.stats.prefetching.Load(),
+		Requests: stats.requests.Load(), Reads: stats.reads.Load(), ReadBytes: stats.bytes.Load(),
+		Trees: stats.trees.Load(), Objects: stats.objects.Load(), Errors: stats.errors.Load(),
+		Passed: stats.passed.Load(), Waiting: stats.waiting.Load(),
+		Prefetching: stats.prefetching.Load() > 0,
 	}
 }

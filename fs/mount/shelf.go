@@ -146,6 +146,15 @@ func (s *shelf[K, V]) forgive(it *item[K, V]) {
 	s.forget(it)
 }
 
+// pardon has the next take load again if the last load of key failed.
+func (s *shelf[K, V]) pardon(key K) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if it, ok := s.items[key]; ok && it.err != nil {
+		s.forget(it)
+	}
+}
+
 func (s *shelf[K, V]) forget(it *item[K, V]) {
 	if s.items[it.key] == it {
 		delete(s.items, it.key)

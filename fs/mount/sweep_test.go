@@ -79,7 +79,7 @@ func sweepTable(t *testing.T, dirs, files int) (*table, []uint32) {
 
 func TestSweepLooksFurtherAheadWithEveryStep(t *testing.T) {
 	table, firsts := sweepTable(t, 30, 10)
-	s := newSweeps()
+	s := &sweeps{}
 	fetched := map[uint32]bool{}
 	missed := 0
 	for i, first := range firsts {
@@ -105,7 +105,7 @@ func TestSweepLooksFurtherAheadWithEveryStep(t *testing.T) {
 
 func TestParallelReadersAreOneSweep(t *testing.T) {
 	table, firsts := sweepTable(t, 1, 1000)
-	s := newSweeps()
+	s := &sweeps{}
 	fetched, missed := map[uint32]bool{}, 0
 	for i := range uint32(1000) {
 		id := firsts[0] + i ^ 3 // 3, 2, 1, 0, 7, 6, 5, 4
@@ -123,7 +123,7 @@ func TestParallelReadersAreOneSweep(t *testing.T) {
 
 func TestReadersOfSomeFilesAreNoSweep(t *testing.T) {
 	table, firsts := sweepTable(t, 100, 20)
-	s := newSweeps()
+	s := &sweeps{}
 	for round := range uint32(3) {
 		for _, first := range firsts {
 			if found := s.step(table, first+5*round); len(found) > 0 {
@@ -141,7 +141,7 @@ func TestSweepIsBounded(t *testing.T) {
 	for id := firsts[0]; id < firsts[0]+1000; id++ {
 		table.correct(id, 1<<20)
 	}
-	s := newSweeps()
+	s := &sweeps{}
 	ahead := 0
 	for i := range uint32(100) {
 		ahead += len(s.step(table, firsts[0]+i))

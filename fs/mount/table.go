@@ -5,6 +5,7 @@ import (
 	"math"
 	"sync"
 	"syscall"
+	"unsafe"
 
 	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/tree"
@@ -158,6 +159,13 @@ func (t *table) correct(id uint32, size int64) {
 	n := t.at(id)
 	t.bytes += size - max(n.size, 0)
 	n.size = size
+}
+
+// weight returns about how many bytes of memory the table takes.
+func (t *table) weight() int64 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return int64(len(t.pages))*pageSize*int64(unsafe.Sizeof(node{})) + int64(cap(t.dirs))*int64(unsafe.Sizeof(dir{}))
 }
 
 // totals returns the number of nodes and open directories, and the sum of the

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -19,7 +20,8 @@ import (
 // it: it may be replaced while we run.
 const askAgain = 5 * time.Minute
 
-// extension remembers whether the server has StoreService.
+// extension remembers whether the server has StoreService, or one of its later
+// calls.
 type extension struct {
 	present     atomic.Bool
 	absentUntil atomic.Int64 // Unix time in nanoseconds
@@ -30,16 +32,18 @@ func (e *extension) isAbsent() bool { return time.Now().UnixNano() < e.absentUnt
 // missing tells whether err says that the server lacks the extension, and
 // remembers it.
 func (e *extension) missing(err error) bool {
-	if err == nil {
-		e.present.Store(true)
-		return false
+	absent := status.Code(err) == codes.Unimplemented
+	if absent || err == nil {
+		e.set(!absent)
 	}
-	if status.Code(err) != codes.Unimplemented {
-		return false
+	return absent
+}
+
+func (e *extension) set(present bool) {
+	e.present.Store(present)
+	if !present {
+		e.absentUntil.Store(time.Now().Add(askAgain).UnixNano())
 	}
-	e.present.Store(false)
-	e.absentUntil.Store(time.Now().Add(askAgain).UnixNano())
-	return true
 }
 
 // extended tells whether the server has the extension, asking it if that is not
@@ -53,13 +57,15 @@ func (s *Store) extended(ctx context.Context) (bool, error) {
 	}
 	ctx, dog := wire.Watch(ctx, s.opt.Timeout)
 	defer dog.Stop()
-	_, err := s.store.GetCapabilities(ctx, &pb.GetCapabilitiesRequest{})
+	answer, err := s.store.GetCapabilities(ctx, &pb.GetCapabilitiesRequest{})
 	if s.extension.missing(err) {
 		return false, nil
 	}
 	if err != nil {
 		return false, s.fail(ctx, cas.Digest{}, err)
 	}
+	s.slicing.set(slices.Contains(answer.Capability, pb.Capability_CAPABILITY_READ_SLICE))
+	s.zstd.Store(slices.Contains(answer.Capability, pb.Capability_CAPABILITY_ZSTD))
 	return true, nil
 }
 

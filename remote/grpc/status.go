@@ -2,6 +2,7 @@ package grpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -46,6 +47,8 @@ func translate(d cas.Digest, err error) error {
 	switch st.Code() {
 	case codes.Unavailable, codes.DeadlineExceeded:
 		return fmt.Errorf("%w: %s", cas.ErrUnavailable, plain(st.Message()))
+	case codes.FailedPrecondition:
+		return fmt.Errorf("%w: %s", errors.ErrUnsupported, st.Message())
 	case codes.Unauthenticated:
 		return fmt.Errorf("the server wants to know who asks: %s", st.Message())
 	case codes.Unimplemented:

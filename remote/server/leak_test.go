@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/fstree/fstree/cas"
+	"github.com/fstree/fstree/cas/bao"
 	"github.com/fstree/fstree/cas/castest"
 	"github.com/fstree/fstree/cas/memory"
 	"github.com/fstree/fstree/cas/tree"
@@ -25,6 +26,14 @@ func abandon(t *testing.T, s remote.Store, ds []cas.Digest, large []byte) {
 	}
 	o.Read(make([]byte, 10))
 	o.Close()
+	if slicer, ok := s.(bao.Slicer); ok {
+		r, err := slicer.Slice(t.Context(), cas.Sum(large), bao.Slice{Size: int64(len(large)), Len: int64(len(large))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Read(make([]byte, 10))
+		r.Close()
+	}
 	cas.GetMany(t.Context(), s, ds, 8, func(cas.Digest, cas.Object, error) error { return enough })
 	cas.PutMany(t.Context(), s, func(yield func(cas.Digest, cas.Object) bool) {
 		for yield(cas.Sum(large), cas.NewObject(large)) {

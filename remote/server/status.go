@@ -40,6 +40,8 @@ func classify(err error) failure {
 		return failure{codes.ResourceExhausted, http.StatusRequestEntityTooLarge}
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return failure{codes.ResourceExhausted, http.StatusInsufficientStorage}
+	case errors.Is(err, errors.ErrUnsupported):
+		return failure{codes.FailedPrecondition, http.StatusNotImplemented}
 	case errors.Is(err, cas.ErrUnavailable):
 		return failure{codes.Unavailable, http.StatusServiceUnavailable}
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/fstree/fstree/cas"
+	"github.com/fstree/fstree/cas/bao"
 	pb "github.com/fstree/fstree/proto"
 	"github.com/fstree/fstree/remote/internal/bulk"
 )
@@ -20,12 +21,17 @@ type storeService struct {
 }
 
 func (s *storeService) GetCapabilities(context.Context, *pb.GetCapabilitiesRequest) (*pb.GetCapabilitiesResponse, error) {
-	return &pb.GetCapabilitiesResponse{Capability: []pb.Capability{
+	capabilities := []pb.Capability{
 		pb.Capability_CAPABILITY_GET_SIZES,
 		pb.Capability_CAPABILITY_READ_OBJECTS,
 		pb.Capability_CAPABILITY_WRITE_OBJECTS,
 		pb.Capability_CAPABILITY_READ_TREES,
-	}}, nil
+		pb.Capability_CAPABILITY_ZSTD,
+	}
+	if _, ok := s.server.store.(bao.Slicer); ok {
+		capabilities = append(capabilities, pb.Capability_CAPABILITY_READ_SLICE)
+	}
+	return &pb.GetCapabilitiesResponse{Capability: capabilities}, nil
 }
 
 func (s *storeService) GetSizes(ctx context.Context, r *pb.GetSizesRequest) (*pb.GetSizesResponse, error) {
@@ -59,8 +65,7 @@ func toFailure(err error) *pb.Status {
 }
 
 func (s *storeService) ReadObjects(stream grpc.BidiStreamingServer[pb.ReadObjectsRequest, pb.ReadObjectsResponse]) error {
-	packer := bulk.NewPacker(func(message *bulk.Out) error { return stream.SendMsg(message) })
-	defer packer.Free()
+	var packer *bulk.Packer
 	first := 0
 	for {
 		request, err := stream.Recv()
@@ -73,6 +78,11 @@ func (s *storeService) ReadObjects(stream grpc.BidiStreamingServer[pb.ReadObject
 		ds, err := bulk.ParseDigests(request.GetDigests())
 		if err != nil {
 			return toStatus(err)
+		}
+		if packer == nil {
+			packer = bulk.NewPacker(func(message *bulk.Out) error { return stream.SendMsg(message) },
+				bulk.LinkOf(stream.Context()), request.GetAcceptZstd())
+			defer packer.Free()
 		}
 		if err := s.readSome(stream.Context(), ds, first, packer); err != nil {
 			return toStatus(err)

@@ -34,7 +34,11 @@ func namesIn(t *tree.Tree) (n names) {
 // returns the trees in them.
 func (c closure) read(ctx context.Context, g cas.Getter, roots []cas.Digest, known map[cas.Digest]struct{}, parallel int) ([]cas.Digest, error) {
 	var trees []cas.Digest
-	err := tree.Walk(ctx, without{g, known}, roots, parallel, func(d cas.Digest, t *tree.Tree, err error) error {
+	isKnown := func(d cas.Digest) bool {
+		_, ok := known[d]
+		return ok
+	}
+	err := tree.Walk(ctx, without{g, isKnown}, roots, parallel, func(d cas.Digest, t *tree.Tree, err error) error {
 		if err == errKnown {
 			return nil
 		}

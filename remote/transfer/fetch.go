@@ -12,11 +12,26 @@ import (
 	"github.com/fstree/fstree/cas/tree"
 )
 
-// fetch copies files from far to near. Small ones are stored side by side: a
+// fetch copies files from far to near.
+func (p *puller) fetch(ctx context.Context, files []file) error {
+	for _, f := range files {
+		p.opt.Observer.Missing(f.digest, false)
+	}
+	whole, large, err := p.split(ctx, files)
+	if err != nil {
+		return err
+	}
+	fetching, ctx := errgroup.WithContext(ctx)
+	fetching.Go(func() error { return p.fetchWhole(ctx, whole) })
+	fetching.Go(func() error { return p.fetchParts(ctx, large) })
+	return fetching.Wait()
+}
+
+// fetchWhole copies files in one call. Small ones are stored side by side: a
 // store that many write to at once has one write for all of them.
-func (p *puller) fetch(ctx context.Context, ds []cas.Digest) error {
-	for _, d := range ds {
-		p.opt.Observer.Missing(d, false)
+func (p *puller) fetchWhole(ctx context.Context, ds []cas.Digest) error {
+	if len(ds) == 0 {
+		return nil
 	}
 	storing, ctx := errgroup.WithContext(ctx)
 	storing.SetLimit(p.opt.perStream())

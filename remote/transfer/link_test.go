@@ -23,6 +23,7 @@ type link struct {
 	level    map[uint32]int // of each call: its place in such a row
 	up, down int64          // bytes
 	conns    []net.Conn
+	limit    int64 // bytes down until all connections are cut, once; 0 for no limit
 }
 
 // newLink returns a link to the server at address, and its own address.
@@ -55,10 +56,21 @@ func newLink(t *testing.T, server string, delay time.Duration) (*link, string) {
 func (l *link) cut() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.cutAll()
+}
+
+func (l *link) cutAll() {
 	for _, conn := range l.conns {
 		conn.Close()
 	}
 	l.conns = nil
+}
+
+// cutAfter ends all connections once the server has said so much more.
+func (l *link) cutAfter(bytes int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.limit = l.down + bytes
 }
 
 func (l *link) carry(client net.Conn) {
@@ -132,6 +144,10 @@ func (l *link) answered(_ byte, stream uint32, size int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.down += int64(size)
+	if l.limit > 0 && l.down > l.limit {
+		l.limit = 0
+		l.cutAll()
+	}
 	l.rounds = max(l.rounds, l.level[stream])
 }
 

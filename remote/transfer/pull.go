@@ -13,18 +13,26 @@ import (
 // Pull makes near hold the closure of root. What near lacks comes from far,
 // which is not asked for anything else; but a far store that sends closures
 // sends all trees below one that near lacks, unless Options.Have spares it
-// some.
+// some. A near store that is a tree.Marker is not asked about closures that it
+// is known to hold.
 func Pull(ctx context.Context, far cas.Getter, near cas.Store, root cas.Digest, opt Options) error {
 	opt.fill()
+	marks := tree.MarksOf(ctx, near)
+	if marks.Has(root) {
+		return nil
+	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(streams)
-	p := puller{far: far, near: near, opt: opt, patience: patience{limit: opt.Patience}, group: group,
-		read: map[cas.Digest]struct{}{}, seen: map[cas.Digest]struct{}{}}
+	p := puller{far: far, near: near, parts: partsOf(far, near), opt: opt, patience: patience{limit: opt.Patience}, group: group,
+		marks: marks, seen: map[cas.Digest]struct{}{}}
 	walkErr := p.walk(ctx, root)
 	err := group.Wait()
 	// A failed file cancels the walk, whose own error is then only that.
 	if err == nil {
 		err = walkErr
+	}
+	if err == nil {
+		marks.Add(p.read.all)
 	}
 	return err
 }
@@ -32,14 +40,16 @@ func Pull(ctx context.Context, far cas.Getter, near cas.Store, root cas.Digest, 
 type puller struct {
 	far      cas.Getter
 	near     cas.Store
+	parts    parts
 	opt      Options
 	patience patience
 	group    *errgroup.Group
 
-	read    map[cas.Digest]struct{} // trees
+	marks   tree.Marks
+	read    list                    // trees, each behind one that names it
 	named   []cas.Digest            // trees that far could have sent
 	seen    map[cas.Digest]struct{} // files
-	pending []cas.Digest            // files that near was not asked for yet
+	pending []file                  // which near was not asked for yet
 }
 
 // walk reads all trees of the closure: near as far as they are there, what is
@@ -62,20 +72,22 @@ func (p *puller) walk(ctx context.Context, root cas.Digest) error {
 // unread returns those of trees that were not read.
 func (p *puller) unread(trees []cas.Digest) []cas.Digest {
 	return slices.DeleteFunc(slices.Clone(trees), func(d cas.Digest) bool {
-		_, read := p.read[d]
-		return read
+		return p.knows(d)
 	})
 }
+
+// knows tells whether a tree need not be read.
+func (p *puller) knows(d cas.Digest) bool { return p.read.has(d) || p.marks.Has(d) }
 
 // readNear reads closures near. It returns the trees that near lacks or holds
 // damaged.
 func (p *puller) readNear(ctx context.Context, roots []cas.Digest) (gaps []cas.Digest, err error) {
 	var found []cas.Digest
-	err = tree.Walk(ctx, without{p.near, p.read}, roots, p.opt.Parallel, func(d cas.Digest, t *tree.Tree, err error) error {
+	err = tree.Walk(ctx, without{p.near, p.knows}, roots, p.opt.Parallel, func(d cas.Digest, t *tree.Tree, err error) error {
 		switch {
 		case err == nil:
 			found = append(found, d)
-			return p.noteFiles(ctx, t)
+			return p.noteFiles(ctx, t, nil)
 		case cas.IsAbsent(err):
 			gaps = append(gaps, d)
 		case err != errKnown:
@@ -84,7 +96,7 @@ func (p *puller) readNear(ctx context.Context, roots []cas.Digest) (gaps []cas.D
 		return nil
 	})
 	for _, d := range found {
-		p.read[d] = struct{}{}
+		p.read.add(d)
 	}
 	return gaps, err
 }
@@ -122,9 +134,9 @@ func (p *puller) keepClosures(ctx context.Context, gaps, have []cas.Digest) erro
 		p.patience.success()
 		p.opt.Observer.Missing(s.Digest, true)
 		storing.Go(func() error { return p.keepTree(reading, s) })
-		p.read[s.Digest] = struct{}{}
+		p.read.add(s.Digest)
 		p.named = append(p.named, namesIn(s.Tree).trees...)
-		return p.noteFiles(ctx, s.Tree)
+		return p.noteFiles(ctx, s.Tree, s.Sizes)
 	})
 	if failed := storing.Wait(); failed != nil {
 		return failed
@@ -133,11 +145,17 @@ func (p *puller) keepClosures(ctx context.Context, gaps, have []cas.Digest) erro
 }
 
 // noteFiles remembers the files in t, and starts to fetch when they are many.
-func (p *puller) noteFiles(ctx context.Context, t *tree.Tree) error {
-	for e := range t.All() {
+// Sizes are those of all entries, nil if they are unknown.
+func (p *puller) noteFiles(ctx context.Context, t *tree.Tree, sizes []int64) error {
+	for i := range t.Len() {
+		e := t.At(i)
 		if _, twice := p.seen[e.Digest]; e.Type == tree.File && !twice {
 			p.seen[e.Digest] = struct{}{}
-			p.pending = append(p.pending, e.Digest)
+			f := file{e.Digest, -1}
+			if sizes != nil {
+				f.size = sizes[i]
+			}
+			p.pending = append(p.pending, f)
 		}
 	}
 	if len(p.pending) < hasBatch {
@@ -148,7 +166,7 @@ func (p *puller) noteFiles(ctx context.Context, t *tree.Tree) error {
 
 // fetchPending starts to fetch those pending files that near lacks.
 func (p *puller) fetchPending(ctx context.Context) error {
-	missing, err := lacking(ctx, p.near, p.pending)
+	missing, err := p.lacking(ctx, p.pending)
 	if err != nil {
 		return err
 	}
@@ -160,4 +178,23 @@ func (p *puller) fetchPending(ctx context.Context) error {
 		p.group.Go(func() error { return p.fetch(ctx, batch) })
 	}
 	return context.Cause(ctx)
+}
+
+// lacking returns those of files that near does not hold.
+func (p *puller) lacking(ctx context.Context, files []file) ([]file, error) {
+	ds := make([]cas.Digest, len(files))
+	for i, f := range files {
+		ds[i] = f.digest
+	}
+	absent, err := lacking(ctx, p.near, ds)
+	if err != nil {
+		return nil, err
+	}
+	missing := make([]file, 0, len(absent))
+	for _, f := range files {
+		if len(missing) < len(absent) && absent[len(missing)] == f.digest {
+			missing = append(missing, f)
+		}
+	}
+	return missing, nil
 }

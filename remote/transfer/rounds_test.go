@@ -1,12 +1,16 @@
 package transfer_test
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"testing"
 	"time"
 
 	"github.com/fstree/fstree/cas"
+	"github.com/fstree/fstree/cas/bao"
+	"github.com/fstree/fstree/cas/castest"
 	"github.com/fstree/fstree/cas/memory"
 	"github.com/fstree/fstree/cas/tree"
 	"github.com/fstree/fstree/cas/tree/treetest"
@@ -17,7 +21,7 @@ import (
 
 // remoteDelay is long enough for calls that are made side by side to be made
 // before the first of them is answered.
-const remoteDelay = 100 * time.Millisecond
+const remoteDelay = 300 * time.Millisecond
 
 // serve starts a server of store, and returns its address.
 func serve(t *testing.T, store cas.Store) string {
@@ -107,6 +111,24 @@ func TestRoundTripsDoNotGrowWithTheTree(t *testing.T) {
 			expect("pull a change", pull(second, first), 2, change+int64(shape.dirs)*34)
 			expect("pull again", pull(second), 0, 1)
 		})
+	}
+}
+
+func TestRangeOfAnObjectIsOneRoundTrip(t *testing.T) {
+	store := &memory.Store{}
+	d, size, _ := store.Add(t.Context(), bytes.NewReader(castest.Bytes(64<<20, 1)))
+	counted, address := newLink(t, serve(t, store), remoteDelay)
+	slice := bao.Slice{Size: size, Off: 32 << 20, Len: 4 << 10, ProveSize: true}
+	r, err := openRemote(t, address).(bao.Slicer).Slice(t.Context(), d, slice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if n, err := io.Copy(io.Discard, r); err != nil || n != slice.EncodedSize() {
+		t.Fatal(n, err)
+	}
+	if c := counted.take(); c.calls != 1 || c.up+c.down > 100<<10 {
+		t.Errorf("%d calls, %d bytes up, %d bytes down", c.calls, c.up, c.down)
 	}
 }
 

@@ -1,0 +1,148 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"github.com/dustin/go-humanize"
+
+	"github.com/fstree/fstree/cas/cached"
+	"github.com/fstree/fstree/fs/mount"
+	"github.com/fstree/fstree/fs/mount/control"
+)
+
+// mountsDir is where the mounts of the cache can be asked.
+func (a *app) mountsDir() string { return filepath.Join(a.Cache, "mounts") }
+
+// controlled is a mount as its control socket shows it.
+type controlled struct {
+	server  *mount.Server
+	source  *cached.Store
+	fetches *histogram     // of the source
+	fixed   control.Status // what does not change
+}
+
+// Status tells what the mount does.
+func (c *controlled) Status() control.Status {
+	s, stats, source := c.fixed, c.server.Stats(), c.source.Stats()
+	s.Mode = c.server.Mode().String()
+	s.FilesRead, s.BytesRead = stats.Objects, stats.ReadBytes
+	s.ObjectsFetched, s.RangesFetched, s.BytesFetched = source.Objects, source.Parts, source.Bytes
+	s.CacheHits = source.Hits
+	s.Entries, s.Requests = int64(stats.Entries), stats.Requests
+	s.Errors, s.Waiting, s.Prefetching = stats.Errors, stats.Waiting, stats.Prefetching
+	return s
+}
+
+// Prefetch reads ahead what is at path.
+func (c *controlled) Prefetch(ctx context.Context, path string, report func(control.Progress)) error {
+	return c.server.Prefetch(ctx, path, func(p mount.Progress) { report(control.Progress(p)) })
+}
+
+type mountsCommand struct{}
+
+// The states of a mount.
+const (
+	serving   = "serving"
+	dead      = "dead"      // its process is gone
+	elsewhere = "elsewhere" // served from another cache
+)
+
+// mountStatus is a line of "mounts --json".
+type mountStatus struct {
+	State string `json:"state"`
+	control.Status
+	Uptime float64 `json:"uptime_seconds,omitempty"`
+}
+
+// Run lists the mounts of this user.
+func (*mountsCommand) Run(ctx context.Context, a *app) error {
+	found, err := control.List(ctx, a.mountsDir())
+	if err != nil {
+		a.warn(err.Error())
+	}
+	var all []mountStatus
+	for _, s := range found {
+		all = append(all, mountStatus{serving, s, time.Since(s.Started).Seconds()})
+	}
+	all, err = withOthers(all)
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(all, func(x, y mountStatus) int { return strings.Compare(x.Dir, y.Dir) })
+	if a.JSON {
+		return printMountsAsJSON(a.stdout, all)
+	}
+	return printMounts(a.stdout, all)
+}
+
+// withOthers adds the mounts of this user that no process serves from this
+// cache.
+func withOthers(all []mountStatus) ([]mountStatus, error) {
+	mounted, err := mount.List()
+	mounted = slices.DeleteFunc(mounted, func(m mount.Mounted) bool {
+		known := func(s mountStatus) bool { return s.Dir == m.Dir }
+		return m.UID != strconv.Itoa(os.Geteuid()) || slices.ContainsFunc(all, known)
+	})
+	others := make([]mountStatus, len(mounted))
+	var asking sync.WaitGroup // all at once: each takes a second if it hangs
+	for i, m := range mounted {
+		asking.Go(func() {
+			others[i] = mountStatus{State: elsewhere, Status: control.Status{Dir: m.Dir, Tree: strings.TrimPrefix(m.Source, sourcePrefix)}}
+			if m.Dead() {
+				others[i].State = dead
+			}
+		})
+	}
+	asking.Wait()
+	return append(all, others...), err
+}
+
+func printMountsAsJSON(w io.Writer, all []mountStatus) error {
+	for _, s := range all {
+		if err := json.NewEncoder(w).Encode(s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printable returns a path as it is unless that would spoil a table.
+func printable(path string) string {
+	if quoted := strconv.Quote(path); quoted != `"`+path+`"` {
+		return quoted
+	}
+	return path
+}
+
+func printMounts(w io.Writer, all []mountStatus) error {
+	if len(all) == 0 {
+		return nil
+	}
+	size := func(n int64) string { return humanize.IBytes(uint64(n)) }
+	out := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(out, "DIRECTORY\tSTATE\tMODE\tPID\tUP\tFILES\tREAD\tFETCHED\tHITS\tERRORS\tTREE\tREMOTE")
+	for _, s := range all {
+		if s.State != serving {
+			fmt.Fprintf(out, "%s\t%s\t\t\t\t\t\t\t\t\t%s\t\n", printable(s.Dir), s.State, s.Tree)
+			continue
+		}
+		if s.Tree == "" {
+			s.Tree = "(all)"
+		}
+		up := time.Duration(s.Uptime) * time.Second
+		fmt.Fprintf(out, "%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\t%d\t%d\t%s\t%s\n", printable(s.Dir), s.State, s.Mode, s.PID, up,
+			s.FilesRead, size(s.BytesRead), size(s.BytesFetched), s.CacheHits, s.Errors, s.Tree, s.Remote)
+	}
+	return out.Flush()
+}

@@ -1,0 +1,340 @@
+package mount
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/fstree/fstree/cas"
+)
+
+// digestsOf returns the digest of a directory, and its short name.
+func digestsOf(t *testing.T, dir string) (full, short string) {
+	t.Helper()
+	d, err := newFaulty().store(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d.String(), shortName(d.String())
+}
+
+// mountNamespace mounts a namespace of all trees below source, within b.
+func mountNamespace(t *testing.T, source string, b bounds, o childOptions) *mounted {
+	t.Helper()
+	o.Source, o.Namespace = source, &b
+	return mountChild(t, o)
+}
+
+func names(t *testing.T, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+func TestEveryTreeHasAPath(t *testing.T) {
+	source := realTree(t)
+	full, short := digestsOf(t, source)
+	sub, _ := digestsOf(t, filepath.Join(source, "http"))
+	m := mountNamespace(t, source, defaultBounds, childOptions{Cached: true})
+	if got := names(t, m.dir); len(got) != 0 {
+		t.Errorf("at first there is %q", got)
+	}
+	for range 2 {
+		for name, original := range map[string]string{full: source, sub: filepath.Join(source, "http")} {
+			if err := compareTrees(original, m.path(name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, name := range []string{short, strings.ToUpper(short)} {
+		if target, err := os.Readlink(m.path(name)); err != nil || target != full {
+			t.Errorf("%s leads to %q, %v", name, target, err)
+		}
+		if _, err := os.Stat(m.path(name, "http", "server.go")); err != nil {
+			t.Error(err)
+		}
+	}
+	want := []string{full, sub}
+	slices.Sort(want)
+	if got := names(t, m.dir); !slices.Equal(got, want) {
+		t.Errorf("the listing shows %q", got)
+	}
+	if out, err := exec.CommandContext(t.Context(), "find", m.dir, "-mindepth", "1", "-maxdepth", "1", "-type", "d").CombinedOutput(); err != nil || strings.Count(string(out), "\n") != 2 {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+func TestUnknownTreeIsAskedForOnceAndEachTime(t *testing.T) {
+	source := write(t, map[string]string{"file": "x"})
+	full, _ := digestsOf(t, source)
+	file := cas.Sum([]byte("x")).String()
+	unknown := cas.Sum([]byte("unknown")).String()
+	m := mountNamespace(t, source, defaultBounds, childOptions{})
+	for n := 1; n <= 3; n++ {
+		if _, err := os.Stat(m.path(unknown, "file")); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%v, want ErrNotExist", err)
+		}
+		if got := m.report().Gets[unknown]; got != n {
+			t.Errorf("asked %d times, want %d", got, n)
+		}
+	}
+	// What is known and no tree is no tree either.
+	if _, err := os.Stat(m.path(file)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file: %v, want ErrNotExist", err)
+	}
+	m.fault("get fail")
+	if _, err := os.Stat(m.path(full)); !errors.Is(err, unix.EIO) {
+		t.Errorf("a remote that is away: %v, want EIO", err)
+	}
+	m.fault("get good")
+	time.Sleep(2 * grudge)
+	if _, err := os.Stat(m.path(full, "file")); err != nil {
+		t.Errorf("a remote that is back: %v", err)
+	}
+}
+
+func TestNameThatIsNoDigestIsAbsentWithoutAQuestion(t *testing.T) {
+	m := mountNamespace(t, write(t, map[string]string{"file": "x"}), defaultBounds, childOptions{})
+	before := m.report()
+	for range 3 {
+		for _, name := range []string{"autorun.inf", "blake3:", "blake3:12", strings.Repeat("g", 64), ".git", "\xff"} {
+			if _, err := os.Lstat(m.path(name)); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("%q: %v", name, err)
+			}
+		}
+	}
+	after := m.report()
+	if len(after.Gets) != len(before.Gets) || after.Stats.Requests > before.Stats.Requests+8 {
+		t.Errorf("asked for %v, %d requests", after.Gets, after.Stats.Requests-before.Stats.Requests)
+	}
+}
+
+// manyTrees is a directory of n directories of their own content.
+func manyTrees(t *testing.T, n int) (source string, trees []string) {
+	files := map[string]string{}
+	for i := range n {
+		files[fmt.Sprintf("%04d/sub/file", i)] = fmt.Sprint(i)
+	}
+	source = write(t, files)
+	for i := range n {
+		full, _ := digestsOf(t, filepath.Join(source, fmt.Sprintf("%04d", i)))
+		trees = append(trees, full)
+	}
+	return source, trees
+}
+
+// Each tree takes a page of a table. What is in use stays, the others go.
+func TestIdleTreesAreForgottenAndFoundAgain(t *testing.T) {
+	source, trees := manyTrees(t, 60)
+	b := defaultBounds
+	b.Enough, b.Idle, b.Name = 10*pageSize*16, 200*time.Millisecond, 10*time.Millisecond
+	m := mountNamespace(t, source, b, childOptions{})
+	open, err := os.Open(m.path(trees[0], "sub", "file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	user := exec.CommandContext(t.Context(), "sh", "-c", "read line; cat file")
+	user.Dir = m.path(trees[1], "sub")
+	stdin, _ := user.StdinPipe()
+	var out strings.Builder
+	user.Stdout = &out
+	if err := user.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for i, name := range trees {
+		if got, err := os.ReadFile(m.path(name, "sub", "file")); err != nil || string(got) != fmt.Sprint(i) {
+			t.Fatalf("%q, %v", got, err)
+		}
+		if i%20 == 19 {
+			time.Sleep(2 * b.Idle)
+		}
+	}
+	eventually(t, func() error {
+		os.Stat(m.path(trees[len(trees)-1]))
+		os.Stat(m.path(cas.Sum([]byte("another")).String()))
+		time.Sleep(b.Idle)
+		if n := len(names(t, m.dir)); n > 15 {
+			return fmt.Errorf("%d trees are kept", n)
+		}
+		return nil
+	})
+	got := make([]byte, 1)
+	if n, err := open.ReadAt(got, 0); n != 1 || got[0] != '0' {
+		t.Errorf("the open file: %q, %v", got, err)
+	}
+	stdin.Write([]byte("\n"))
+	if err := user.Wait(); err != nil || out.String() != "1" {
+		t.Errorf("whoever stands in a forgotten tree reads %q, %v", out.String(), err)
+	}
+	for i, name := range trees {
+		if got, err := os.ReadFile(m.path(name, "sub", "file")); err != nil || string(got) != fmt.Sprint(i) {
+			t.Fatalf("again: %q, %v", got, err)
+		}
+	}
+}
+
+func TestNamespaceThatIsFullTakesNoTree(t *testing.T) {
+	source, trees := manyTrees(t, 20)
+	b := defaultBounds
+	b.Enough, b.Most = 10*pageSize*16, 10*pageSize*16
+	m := mountNamespace(t, source, b, childOptions{})
+	refused := 0
+	for _, name := range trees {
+		if _, err := os.Stat(m.path(name)); errors.Is(err, syscall.ENOMEM) {
+			refused++
+		} else if err != nil {
+			t.Error(err)
+		}
+	}
+	if refused < 5 || refused > 15 {
+		t.Errorf("%d trees were refused", refused)
+	}
+	if _, err := os.ReadFile(m.path(trees[0], "sub", "file")); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestLongListingOfANamespaceIsBoundedAndWhole(t *testing.T) {
+	source, trees := manyTrees(t, 150)
+	b := defaultBounds
+	b.Listed = 100
+	m := mountNamespace(t, source, b, childOptions{})
+	for _, name := range trees {
+		if _, err := os.Stat(m.path(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, func() error {
+		got := names(t, m.dir)
+		want := slices.Sorted(slices.Values(trees[50:]))
+		if !slices.Equal(got, want) {
+			return fmt.Errorf("%d trees are listed", len(got))
+		}
+		return nil
+	})
+}
+
+func TestNamespaceReadsAheadWhatIsUsed(t *testing.T) {
+	source, trees := manyTrees(t, 10)
+	m := mountNamespace(t, source, defaultBounds, childOptions{Cached: true, Options: Options{Prefetch: PrefetchAll}})
+	for _, name := range trees[:5] {
+		if _, err := os.Stat(m.path(name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := m.tell("prefetch /" + shortName(trees[5]) + "/sub"); !strings.Contains(got, "Files:1 ") {
+		t.Error(got)
+	}
+	if got := m.tell("prefetch nothing/sub"); !strings.Contains(got, "not a digest") {
+		t.Error(got)
+	}
+	eventually(t, func() error {
+		if m.report().Stats.Prefetching {
+			return errors.New("it still reads ahead")
+		}
+		return nil
+	})
+	m.fault("get fail")
+	for i, name := range trees[:6] {
+		if got, err := os.ReadFile(m.path(name, "sub", "file")); err != nil || string(got) != fmt.Sprint(i) {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+}
+
+func TestNamespaceIsReadOnlyAndHasAttributes(t *testing.T) {
+	source := write(t, map[string]string{"file": "x", "dir/": ""})
+	full, short := digestsOf(t, source)
+	m := mountNamespace(t, source, defaultBounds, childOptions{Options: Options{Xattrs: true}})
+	inside := *m
+	inside.dir = m.path(full)
+	expectReadOnly(t, &inside)
+	if err := os.Mkdir(m.path("new"), 0o755); !errors.Is(err, unix.EROFS) {
+		t.Errorf("mkdir: %v", err)
+	}
+	for _, name := range []string{full, short} {
+		value := make([]byte, 100)
+		if n, err := unix.Getxattr(m.path(name), digestAttribute, value); err != nil || string(value[:n]) != full {
+			t.Errorf("%q, %v", value[:max(n, 0)], err)
+		}
+	}
+	if _, err := unix.Getxattr(m.dir, digestAttribute, make([]byte, 100)); err != unix.ENODATA {
+		t.Errorf("the namespace itself: %v, want ENODATA", err)
+	}
+	if n, err := unix.Listxattr(m.dir, nil); n != 0 || err != nil {
+		t.Errorf("the namespace itself: %d, %v", n, err)
+	}
+}
+
+func TestWarmNamespaceAsksLittle(t *testing.T) {
+	source := realTree(t)
+	full, _ := digestsOf(t, source)
+	b := defaultBounds
+	b.Name = time.Hour
+	m := mountNamespace(t, source, b, childOptions{Cached: true})
+	least := int64(-1)
+	for range 6 {
+		before := m.report().Stats.Requests
+		if err := compareTrees(source, m.path(full)); err != nil {
+			t.Fatal(err)
+		}
+		if n := m.report().Stats.Requests - before; least < 0 || n < least {
+			least = n
+		}
+	}
+	if least > 0 {
+		t.Errorf("every look cost at least %d requests", least)
+	}
+}
+
+// Trees are forgotten as fast as they are used, and nobody notices: what the
+// kernel still knows of a tree answers, and the rest is found again.
+func TestForgettingDisturbsNobody(t *testing.T) {
+	source, trees := manyTrees(t, 40)
+	b := defaultBounds
+	b.Enough, b.Idle, b.Name = 4*pageSize*16, time.Millisecond, time.Millisecond
+	m := mountNamespace(t, source, b, childOptions{})
+	end := time.Now().Add(2 * time.Second)
+	var readers sync.WaitGroup
+	for i := range 8 {
+		readers.Go(func() {
+			for n := i; time.Now().Before(end); n += 7 {
+				name := m.path(trees[n%len(trees)])
+				if got, err := os.ReadFile(filepath.Join(name, "sub", "file")); err != nil || string(got) != fmt.Sprint(n%len(trees)) {
+					t.Errorf("%q, %v", got, err)
+					return
+				}
+				if list, err := os.ReadDir(name); err != nil || len(list) != 1 {
+					t.Errorf("%v, %v", list, err)
+					return
+				}
+				if _, err := os.ReadDir(m.dir); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	readers.Wait()
+	if s := m.report().Stats; s.Errors > 0 || s.Entries >= 3*len(trees) {
+		t.Errorf("nothing was forgotten, or something failed: %+v", s)
+	}
+}
