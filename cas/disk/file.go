@@ -27,11 +27,16 @@ func (s *Store) openFile(ctx context.Context, d cas.Digest, e entry) (cas.Random
 	if err != nil {
 		return nil, err
 	}
-	if err := s.trust(ctx, d, e, f); err != nil {
+	// What is looked at before it is trusted can only be too strict later.
+	w, err := watch(d, f)
+	if err == nil {
+		err = s.trust(ctx, d, e, f)
+	}
+	if err != nil {
 		f.Close()
 		return nil, err
 	}
-	return newFile(f, e.size), nil
+	return newFile(w, e.size), nil
 }
 
 // trust returns nil if f holds the bytes of d.

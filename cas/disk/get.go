@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 
@@ -168,16 +167,3 @@ func (s *Store) lookupOne(ctx context.Context, d cas.Digest) (entry, error) {
 	}
 	return entries[0], nil
 }
-
-// file is a large object.
-type file struct {
-	*io.SectionReader
-	f *os.File
-}
-
-// File returns the open file, valid until Close.
-func (o *file) File() *os.File { return o.f }
-
-func (o *file) Close() error { return o.f.Close() }
-
-func newFile(f *os.File, size int64) *file { return &file{io.NewSectionReader(f, 0, size), f} }
