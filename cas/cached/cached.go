@@ -46,6 +46,7 @@ type Store struct {
 	end       context.CancelFunc
 	lastHeard atomic.Int64 // when far said something, in Unix nanoseconds
 	unkept    unkept
+	recent    recent
 	aheads    chan struct{} // one for each range that is fetched ahead
 	batches   chan struct{} // one for each batch that is fetched
 	stats     counters
@@ -95,7 +96,12 @@ func (s *Store) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
 	return s.getAbsent(ctx, d, err)
 }
 
+// fromNear opens what is here.
 func (s *Store) fromNear(ctx context.Context, d cas.Digest) (cas.Object, error) {
+	if data, ok := s.recent.take(d); ok {
+		s.stats.hits.Add(1)
+		return cas.NewObject(data), nil
+	}
 	o, err := s.near.Get(ctx, d)
 	if err == nil {
 		s.stats.hits.Add(1)

@@ -23,15 +23,9 @@ const (
 // that is done: nil if all can be had. It is for many small objects that are
 // needed soon. Like all fetches this one goes on when its caller leaves.
 func (s *Store) Fetch(ctx context.Context, ds []cas.Digest) error {
-	present, err := s.near.Has(ctx, ds)
+	missing, err := s.Lacking(ctx, ds)
 	if err != nil {
 		return err
-	}
-	var missing []cas.Digest
-	for i, d := range ds {
-		if !present[i] {
-			missing = append(missing, d)
-		}
 	}
 	flights, err := s.joinMany(missing)
 	for _, f := range flights {
@@ -131,6 +125,7 @@ func (b *batch) take(ctx context.Context, w *watched, d cas.Digest, o cas.Object
 	}
 	err = b.store.receive(ctx, d, f, o, w)
 	if err == nil && f.landed() {
+		b.store.recent.add(d, f.data)
 		b.landed <- d
 		return nil
 	}

@@ -67,8 +67,8 @@ func (fs *fileSystem) doubt(id uint32, o *item[cas.Digest, object]) {
 		ctx, cancel := fs.within(fs.opt.Timeout)
 		defer cancel()
 		sizes, err := cas.SizesOf(ctx, fs.source, []cas.Digest{o.key})
-		if err == nil && len(sizes) == 1 && sizes[0] > 0 && sizes[0] <= maxSize && sizes[0] != o.value.size {
-			fs.disprove(id, sizes[0])
+		if err == nil && len(sizes) == 1 && isBelievable(sizes[0]) && sizes[0] != o.value.size {
+			fs.disprove(id, &sizeError{o.key, o.value.size, sizes[0]})
 		}
 	})
 }

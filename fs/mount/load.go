@@ -30,10 +30,7 @@ func (s *shared) tree(c caller, d cas.Digest) (*tree.Tree, error) {
 	it, err := s.trees.take(d, c.wait, func() (*tree.Tree, int64, error) {
 		ctx, cancel := s.within(s.opt.Timeout)
 		defer cancel()
-		end := s.stats.loads.begin()
-		t, weight, err := s.readTree(ctx, d)
-		end(err)
-		return t, weight, err
+		return s.readTree(ctx, d)
 	})
 	if err != nil {
 		return nil, err
@@ -48,11 +45,15 @@ func (s *shared) readTree(ctx context.Context, d cas.Digest) (*tree.Tree, int64,
 		return nil, 0, named(d, err)
 	}
 	s.stats.trees.Add(1)
+	return t, weightOf(t), nil
+}
+
+func weightOf(t *tree.Tree) int64 {
 	weight := int64(entryWeight)
 	for e := range t.All() {
 		weight += int64(entryWeight + len(e.Name) + len(e.Target))
 	}
-	return t, weight, nil
+	return weight
 }
 
 // named makes sure that an error of ours tells which object it is about; those
@@ -172,14 +173,17 @@ func (fs *fileSystem) loadSizes(ctx context.Context, d dir, t *tree.Tree, first 
 		unknown = sizeUnasked
 	}
 	for i, size := range sizes {
-		// An empty file is known by its digest, so a claim of 0 is a lie, and
-		// one that reading would not disprove.
-		if size <= 0 || size > maxSize {
+		if !isBelievable(size) {
 			sizes[i] = unknown
 		}
 	}
 	fs.table.setSizes(ids, sizes)
 	return err
 }
+
+// isBelievable tells whether a file may have a size. An empty file is known by
+// its digest, so a claim of 0 is a lie, and one that reading would not
+// disprove.
+func isBelievable(size int64) bool { return size > 0 && size <= maxSize }
 
 var errSizes = errors.New("wrong number of sizes")

@@ -182,6 +182,7 @@ func (p *prefetcher) learnSize(id uint32) error {
 func (p *prefetcher) readTrees(top uint32) {
 	seen := map[cas.Digest]struct{}{}
 	for level := []uint32{top}; len(level) > 0 && p.goesOn(); {
+		p.readClosures(level)
 		found := make([][]uint32, len(level))
 		var readers errgroup.Group
 		readers.SetLimit(prefetchParallel)

@@ -31,6 +31,9 @@ func (fs *fileSystem) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) 
 // readAt fills buf with the bytes of file id from off, or with what there is
 // before its end.
 func (fs *fileSystem) readAt(c caller, id uint32, buf []byte, off int64) (int, error) {
+	if err, known := fs.disproved.Load(id); known {
+		return 0, err.(*sizeError)
+	}
 	n, err := fs.sized(c, id)
 	if err != nil || off >= n.size {
 		return 0, err
@@ -56,8 +59,7 @@ func (fs *fileSystem) readObject(c caller, id uint32, size int64, d cas.Digest, 
 	}
 	defer fs.objects.release(o)
 	if o.value.size != size {
-		fs.disprove(id, o.value.size)
-		return 0, &sizeError{d, size, o.value.size}
+		return 0, fs.disprove(id, &sizeError{d, size, o.value.size})
 	}
 	if o.value.lazy != nil {
 		return fs.readLazily(c, id, o, buf, off)
@@ -77,24 +79,25 @@ func (fs *fileSystem) readObject(c caller, id uint32, size int64, d cas.Digest, 
 const disproofTime = time.Second
 
 // disprove has the kernel ask anew for the size of node id, after a while in
-// which every read of it fails: whoever has seen the wrong size and reads now
-// shall not take what he gets for the whole file.
+// which every read of it fails with err: whoever has seen the wrong size and
+// reads now shall not take what he gets for the whole file.
 //
 // The kernel holds pages locked as long as a read is not answered, and the
 // notice waits for those pages: so a reader must not wait for the notice.
-func (fs *fileSystem) disprove(id uint32, size int64) {
-	if _, known := fs.disproved.LoadOrStore(id, struct{}{}); known {
-		return
+func (fs *fileSystem) disprove(id uint32, err *sizeError) error {
+	if _, known := fs.disproved.LoadOrStore(id, err); known {
+		return err
 	}
 	fs.running.Go(func() {
 		defer fs.disproved.Delete(id)
 		select {
 		case <-time.After(disproofTime):
+			fs.table.correct(id, err.was)
 			fs.kernel.InodeNotify(fs.number(id), 0, 0)
-			fs.table.correct(id, size)
 		case <-fs.lifetime.Done():
 		}
 	})
+	return err
 }
 
 // sizeError reports a size that the content has disproved.

@@ -1,8 +1,11 @@
 package mount
 
 import (
+	"context"
 	"slices"
 	"sync"
+
+	"github.com/fstree/fstree/cas"
 )
 
 const (
@@ -13,11 +16,16 @@ const (
 	sweepStart = 3
 	sweepGap   = 8
 
-	// These bound what is fetched ahead of one sweep: files, bytes, the bytes
-	// of each of the files; and the files that are fetched at once for all.
-	sweepWindow   = 64
-	sweepBytes    = 16 << 20
-	sweepFile     = 1 << 20
+	// A sweep is followed with a window that begins at sweepFirst files and
+	// doubles each time that half of it was read. These bound it in files, in
+	// bytes, and the bytes of each of the files.
+	sweepFirst  = 32
+	sweepWindow = 2048
+	sweepBytes  = 32 << 20
+	sweepFile   = 1 << 20
+
+	// sweepParallel bounds what is fetched ahead at once, for all sweeps:
+	// batches, or files if the source does not know batches.
 	sweepParallel = 64
 
 	// sweepsKept bounds the sweeps that are told apart.
@@ -39,6 +47,7 @@ type sweep struct {
 	cursor uint32 // node up to which was looked ahead
 	ahead  []step // files between the two, and a few that were left out
 	bytes  int64  // of the files ahead
+	window int    // files to have ahead
 }
 
 type step struct {
@@ -57,7 +66,7 @@ func (s *sweeps) step(t *table, id uint32) []step {
 			return w.look(t)
 		}
 	}
-	s.kept = slices.Insert(s.kept, 0, &sweep{last: id, cursor: id})
+	s.kept = slices.Insert(s.kept, 0, &sweep{last: id, cursor: id, window: sweepFirst})
 	s.kept = s.kept[:min(len(s.kept), sweepsKept)]
 	return nil
 }
@@ -79,18 +88,18 @@ func (w *sweep) goesTo(t *table, id uint32) bool {
 		w.bytes -= w.ahead[0].size
 		w.ahead = w.ahead[1:]
 	}
-	w.steps = min(w.steps+1, sweepWindow)
+	w.steps++
 	w.last = id
 	return true
 }
 
-// look looks further ahead, as far as the steps until now justify it.
+// look looks further ahead, each time that half of the window was read.
 func (w *sweep) look(t *table) (found []step) {
-	if w.steps < sweepStart {
+	if w.steps < sweepStart || len(w.ahead) > w.window/2 || w.bytes > sweepBytes/2 {
 		return nil
 	}
-	for range sweepWindow {
-		if len(w.ahead) >= w.steps+sweepGap || w.bytes >= sweepBytes {
+	for range 2 * sweepWindow {
+		if len(w.ahead) >= w.window || w.bytes >= sweepBytes {
 			break
 		}
 		next, ok := t.after(w.cursor)
@@ -98,11 +107,14 @@ func (w *sweep) look(t *table) (found []step) {
 			break
 		}
 		w.cursor = next
-		if n, _ := t.get(next); n.isFile() && n.size > 0 {
+		if n, _ := t.get(next); n.isFile() && n.size > 0 && n.size <= sweepFile {
 			w.ahead = append(w.ahead, step{next, n.size})
 			w.bytes += n.size
 			found = append(found, step{next, n.size})
 		}
+	}
+	if len(found) > 0 {
+		w.window = min(2*w.window, sweepWindow)
 	}
 	return found
 }
@@ -140,21 +152,46 @@ func (t *table) next(top, id uint32) (next uint32, ok bool) {
 	return 0, false
 }
 
+// bulkFetcher is a source that fetches many small files at once.
+type bulkFetcher interface {
+	Fetch(ctx context.Context, ds []cas.Digest) error
+}
+
 // sweep fetches what will be read soon if somebody reads in order, and id now.
+// Whoever then reads a file meets the error, if it is to stay.
 func (fs *fileSystem) sweep(id uint32) {
-	for _, next := range fs.sweeps.step(fs.table, id) {
-		if next.size > sweepFile {
-			continue
-		}
-		select {
-		case fs.sweeping <- struct{}{}:
-			fs.running.Go(func() {
-				defer func() { <-fs.sweeping }()
-				// Whoever reads the file meets the error, if it is to stay.
-				_ = fs.fetch(fs.background(), next.id, next.size)
-			})
-		default:
-			return
+	next := fs.sweeps.step(fs.table, id)
+	if source, ok := fs.source.(bulkFetcher); ok && len(next) > 0 {
+		fs.inSweep(func() { fs.fetchMany(source, next) })
+		return
+	}
+	for _, file := range next {
+		fs.inSweep(func() { _ = fs.fetch(fs.background(), file.id, file.size) })
+	}
+}
+
+// inSweep runs f beside others, unless they are too many.
+func (fs *fileSystem) inSweep(f func()) {
+	select {
+	case fs.sweeping <- struct{}{}:
+		fs.running.Go(func() {
+			defer func() { <-fs.sweeping }()
+			f()
+		})
+	default:
+	}
+}
+
+func (fs *fileSystem) fetchMany(source bulkFetcher, files []step) {
+	bytes := int64(0)
+	digests := make([]cas.Digest, 0, len(files))
+	for _, file := range files {
+		if e, err := fs.entry(fs.background(), file.id); err == nil {
+			digests = append(digests, e.Digest)
+			bytes += file.size
 		}
 	}
+	ctx, cancel := fs.within(fs.patience(bytes))
+	defer cancel()
+	_ = source.Fetch(ctx, digests)
 }
