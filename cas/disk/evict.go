@@ -191,10 +191,10 @@ func (v *eviction) read(txn *badger.Txn, touched map[cas.Digest]struct{}) (p pag
 	}
 	if len(p.records) == 0 || p.records[0].place.bucket > bucketOf(v.protected) {
 		v.through = true
-		v.removePartials(bucketOf(v.protected), held)
+		v.removePartials(bucketOf(v.protected))
 		return p, nil
 	}
-	v.removePartials(p.records[0].place.bucket, held)
+	v.removePartials(p.records[0].place.bucket)
 	v.next = p.records[len(p.records)-1].place
 	v.next.number++
 	p.later = map[uint32][]byte{}
