@@ -60,7 +60,7 @@ fuzz:
 	scripts/fuzz.sh $(FUZZTIME)
 
 # bench-worktree measures write-tree and checkout against git, cp and bare walks.
-bench-worktree:
+bench-worktree: build
 	$(GO) run ./scripts/bench-worktree $(BENCHFLAGS)
 
 # bench-transfer measures push and pull against rsync, near and far.

@@ -37,10 +37,31 @@ type BatchPutter interface {
 	// PutMany stores objects as Put does, side by side and so in any order,
 	// and calls report for each from one goroutine at a time, which need not
 	// be the one that iterates. What is reported is stored: whoever needs an
-	// object to be there before another waits for the report. An object that can't be read or is not what its digest says is
-	// told to report and does not end the batch; what prevents all further
-	// answers is returned, and then some objects were not reported.
+	// object to be there before another waits for the report. An object that
+	// can't be read or is not what its digest says is told to report and does
+	// not end the batch; what prevents all further answers is returned, and
+	// then some objects were not reported.
 	PutMany(ctx context.Context, objects Objects, report ReportObject) error
+}
+
+// BatchAdder stores and names many objects at a smaller price than one by one.
+// It is optional: ask a store through AddMany.
+type BatchAdder interface {
+	// AddMany calls fn with an Adder that names objects before they are stored,
+	// and that is good until fn returns. It is safe for concurrent use. All that
+	// was added is stored if AddMany returns nil, in any order: until then a tree
+	// may be there before what it names. An object whose reader fails is not
+	// added, and does no harm to the others. What fn returns is returned.
+	AddMany(ctx context.Context, fn func(Adder) error) error
+}
+
+// AddMany is BatchAdder.AddMany for any a. One that is no BatchAdder stores each
+// object before it names it.
+func AddMany(ctx context.Context, a Adder, fn func(Adder) error) error {
+	if b, ok := a.(BatchAdder); ok {
+		return b.AddMany(ctx, fn)
+	}
+	return fn(a)
 }
 
 // GetMany is BatchGetter.GetMany for any g. One that is no BatchGetter is asked

@@ -44,7 +44,7 @@ var allowed = map[string][]string{
 	"e2e":                    {},
 	"scripts/genproto":       {},
 	"scripts/internal/bench": {},
-	"scripts/bench-worktree": {"cas", "cas/disk", "fs/worktree", "scripts/internal/bench"},
+	"scripts/bench-worktree": {"cas", "scripts/internal/bench"},
 	"scripts/bench-transfer": {"scripts/internal/bench"},
 	"scripts/bench-mount":    {"scripts/internal/bench"},
 }

@@ -34,6 +34,8 @@ const (
 	Capability_CAPABILITY_WRITE_OBJECTS Capability = 3
 	Capability_CAPABILITY_READ_TREES    Capability = 4
 	Capability_CAPABILITY_READ_SLICE    Capability = 5
+	// Messages that hold many bytes may be compressed with zstd.
+	Capability_CAPABILITY_ZSTD Capability = 6
 )
 
 // Enum value maps for Capability.
@@ -45,6 +47,7 @@ var (
 		3: "CAPABILITY_WRITE_OBJECTS",
 		4: "CAPABILITY_READ_TREES",
 		5: "CAPABILITY_READ_SLICE",
+		6: "CAPABILITY_ZSTD",
 	}
 	Capability_value = map[string]int32{
 		"CAPABILITY_UNSPECIFIED":   0,
@@ -53,6 +56,7 @@ var (
 		"CAPABILITY_WRITE_OBJECTS": 3,
 		"CAPABILITY_READ_TREES":    4,
 		"CAPABILITY_READ_SLICE":    5,
+		"CAPABILITY_ZSTD":          6,
 	}
 )
 
@@ -256,7 +260,9 @@ func (x *GetSizesResponse) GetSize() []uint64 {
 type ReadObjectsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Objects are numbered from 0 through all messages of the call.
-	Digests       []byte `protobuf:"bytes,1,opt,name=digests,proto3" json:"digests,omitempty"`
+	Digests []byte `protobuf:"bytes,1,opt,name=digests,proto3" json:"digests,omitempty"`
+	// In the first message: whether the answer may be compressed.
+	AcceptZstd    bool `protobuf:"varint,2,opt,name=accept_zstd,json=acceptZstd,proto3" json:"accept_zstd,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -298,6 +304,13 @@ func (x *ReadObjectsRequest) GetDigests() []byte {
 	return nil
 }
 
+func (x *ReadObjectsRequest) GetAcceptZstd() bool {
+	if x != nil {
+		return x.AcceptZstd
+	}
+	return false
+}
+
 // A piece of the answer: segments of objects.
 type ReadObjectsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -305,7 +318,9 @@ type ReadObjectsResponse struct {
 	// in this message and the next ones. Objects come in any order.
 	Segment []*Segment `protobuf:"bytes,1,rep,name=segment,proto3" json:"segment,omitempty"`
 	// The bytes of the segments, one behind the other.
-	Data          []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	Data []byte `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	// If not zero, data is one frame of zstd that holds so many bytes.
+	Plain         uint64 `protobuf:"varint,3,opt,name=plain,proto3" json:"plain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -352,6 +367,13 @@ func (x *ReadObjectsResponse) GetData() []byte {
 		return x.Data
 	}
 	return nil
+}
+
+func (x *ReadObjectsResponse) GetPlain() uint64 {
+	if x != nil {
+		return x.Plain
+	}
+	return 0
 }
 
 type Segment struct {
@@ -509,9 +531,11 @@ func (x *Status) GetGot() []byte {
 // A piece of an upload. Objects are numbered from 0 in the order in which they
 // start, and have no other objects' segments in between.
 type WriteObjectsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Segment       []*Segment             `protobuf:"bytes,1,rep,name=segment,proto3" json:"segment,omitempty"`
-	Data          []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Segment []*Segment             `protobuf:"bytes,1,rep,name=segment,proto3" json:"segment,omitempty"`
+	Data    []byte                 `protobuf:"bytes,2,opt,name=data,proto3" json:"data,omitempty"`
+	// As in ReadObjectsResponse.
+	Plain         uint64 `protobuf:"varint,3,opt,name=plain,proto3" json:"plain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -558,6 +582,13 @@ func (x *WriteObjectsRequest) GetData() []byte {
 		return x.Data
 	}
 	return nil
+}
+
+func (x *WriteObjectsRequest) GetPlain() uint64 {
+	if x != nil {
+		return x.Plain
+	}
+	return 0
 }
 
 type WriteObjectsResponse struct {
@@ -662,7 +693,9 @@ type ReadTreesRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Roots []byte                 `protobuf:"bytes,1,opt,name=roots,proto3" json:"roots,omitempty"`
 	// Trees that are not to be sent, nor what is below them.
-	Have          []byte `protobuf:"bytes,2,opt,name=have,proto3" json:"have,omitempty"`
+	Have []byte `protobuf:"bytes,2,opt,name=have,proto3" json:"have,omitempty"`
+	// Whether the answer may be compressed.
+	AcceptZstd    bool `protobuf:"varint,3,opt,name=accept_zstd,json=acceptZstd,proto3" json:"accept_zstd,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -711,10 +744,21 @@ func (x *ReadTreesRequest) GetHave() []byte {
 	return nil
 }
 
+func (x *ReadTreesRequest) GetAcceptZstd() bool {
+	if x != nil {
+		return x.AcceptZstd
+	}
+	return false
+}
+
 type ReadTreesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Breadth first, each distinct tree once, behind one that names it.
-	Tree          []*TreeNode `protobuf:"bytes,1,rep,name=tree,proto3" json:"tree,omitempty"`
+	Tree []*TreeNode `protobuf:"bytes,1,rep,name=tree,proto3" json:"tree,omitempty"`
+	// Further trees: one frame of zstd that holds the plain bytes of another
+	// ReadTreesResponse.
+	Packed        []byte `protobuf:"bytes,2,opt,name=packed,proto3" json:"packed,omitempty"`
+	Plain         uint64 `protobuf:"varint,3,opt,name=plain,proto3" json:"plain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -754,6 +798,20 @@ func (x *ReadTreesResponse) GetTree() []*TreeNode {
 		return x.Tree
 	}
 	return nil
+}
+
+func (x *ReadTreesResponse) GetPacked() []byte {
+	if x != nil {
+		return x.Packed
+	}
+	return nil
+}
+
+func (x *ReadTreesResponse) GetPlain() uint64 {
+	if x != nil {
+		return x.Plain
+	}
+	return 0
 }
 
 type TreeNode struct {
@@ -839,7 +897,9 @@ type ReadSliceRequest struct {
 	Offset uint64 `protobuf:"varint,3,opt,name=offset,proto3" json:"offset,omitempty"`
 	Length uint64 `protobuf:"varint,4,opt,name=length,proto3" json:"length,omitempty"`
 	// Whether the answer begins with the proof of the size.
-	ProveSize     bool `protobuf:"varint,5,opt,name=prove_size,json=proveSize,proto3" json:"prove_size,omitempty"`
+	ProveSize bool `protobuf:"varint,5,opt,name=prove_size,json=proveSize,proto3" json:"prove_size,omitempty"`
+	// Whether the answer may be compressed.
+	AcceptZstd    bool `protobuf:"varint,6,opt,name=accept_zstd,json=acceptZstd,proto3" json:"accept_zstd,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -909,10 +969,19 @@ func (x *ReadSliceRequest) GetProveSize() bool {
 	return false
 }
 
+func (x *ReadSliceRequest) GetAcceptZstd() bool {
+	if x != nil {
+		return x.AcceptZstd
+	}
+	return false
+}
+
 type ReadSliceResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A piece of the slice.
-	Data          []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	Data []byte `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	// As in ReadObjectsResponse.
+	Plain         uint64 `protobuf:"varint,2,opt,name=plain,proto3" json:"plain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -954,6 +1023,13 @@ func (x *ReadSliceResponse) GetData() []byte {
 	return nil
 }
 
+func (x *ReadSliceResponse) GetPlain() uint64 {
+	if x != nil {
+		return x.Plain
+	}
+	return 0
+}
+
 var File_proto_store_proto protoreflect.FileDescriptor
 
 const file_proto_store_proto_rawDesc = "" +
@@ -967,12 +1043,15 @@ const file_proto_store_proto_rawDesc = "" +
 	"\x0fGetSizesRequest\x12\x18\n" +
 	"\adigests\x18\x01 \x01(\fR\adigests\"&\n" +
 	"\x10GetSizesResponse\x12\x12\n" +
-	"\x04size\x18\x01 \x03(\x04R\x04size\".\n" +
+	"\x04size\x18\x01 \x03(\x04R\x04size\"O\n" +
 	"\x12ReadObjectsRequest\x12\x18\n" +
-	"\adigests\x18\x01 \x01(\fR\adigests\"]\n" +
+	"\adigests\x18\x01 \x01(\fR\adigests\x12\x1f\n" +
+	"\vaccept_zstd\x18\x02 \x01(\bR\n" +
+	"acceptZstd\"s\n" +
 	"\x13ReadObjectsResponse\x122\n" +
 	"\asegment\x18\x01 \x03(\v2\x18.fstree.store.v1.SegmentR\asegment\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data\"\xac\x01\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\x12\x14\n" +
+	"\x05plain\x18\x03 \x01(\x04R\x05plain\"\xac\x01\n" +
 	"\aSegment\x12\x16\n" +
 	"\x06object\x18\x01 \x01(\x04R\x06object\x12\x16\n" +
 	"\x06length\x18\x02 \x01(\x04R\x06length\x12\x12\n" +
@@ -983,34 +1062,42 @@ const file_proto_store_proto_rawDesc = "" +
 	"\x06Status\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\rR\x04code\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\tR\amessage\x12\x10\n" +
-	"\x03got\x18\x03 \x01(\fR\x03got\"]\n" +
+	"\x03got\x18\x03 \x01(\fR\x03got\"s\n" +
 	"\x13WriteObjectsRequest\x122\n" +
 	"\asegment\x18\x01 \x03(\v2\x18.fstree.store.v1.SegmentR\asegment\x12\x12\n" +
-	"\x04data\x18\x02 \x01(\fR\x04data\"L\n" +
+	"\x04data\x18\x02 \x01(\fR\x04data\x12\x14\n" +
+	"\x05plain\x18\x03 \x01(\x04R\x05plain\"L\n" +
 	"\x14WriteObjectsResponse\x124\n" +
 	"\x06result\x18\x01 \x03(\v2\x1c.fstree.store.v1.WriteResultR\x06result\"X\n" +
 	"\vWriteResult\x12\x16\n" +
 	"\x06object\x18\x01 \x01(\x04R\x06object\x121\n" +
-	"\afailure\x18\x02 \x01(\v2\x17.fstree.store.v1.StatusR\afailure\"<\n" +
+	"\afailure\x18\x02 \x01(\v2\x17.fstree.store.v1.StatusR\afailure\"]\n" +
 	"\x10ReadTreesRequest\x12\x14\n" +
 	"\x05roots\x18\x01 \x01(\fR\x05roots\x12\x12\n" +
-	"\x04have\x18\x02 \x01(\fR\x04have\"B\n" +
+	"\x04have\x18\x02 \x01(\fR\x04have\x12\x1f\n" +
+	"\vaccept_zstd\x18\x03 \x01(\bR\n" +
+	"acceptZstd\"p\n" +
 	"\x11ReadTreesResponse\x12-\n" +
-	"\x04tree\x18\x01 \x03(\v2\x19.fstree.store.v1.TreeNodeR\x04tree\"}\n" +
+	"\x04tree\x18\x01 \x03(\v2\x19.fstree.store.v1.TreeNodeR\x04tree\x12\x16\n" +
+	"\x06packed\x18\x02 \x01(\fR\x06packed\x12\x14\n" +
+	"\x05plain\x18\x03 \x01(\x04R\x05plain\"}\n" +
 	"\bTreeNode\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\fR\x06digest\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\x12\x12\n" +
 	"\x04size\x18\x03 \x03(\x04R\x04size\x121\n" +
-	"\afailure\x18\x04 \x01(\v2\x17.fstree.store.v1.StatusR\afailure\"\x8d\x01\n" +
+	"\afailure\x18\x04 \x01(\v2\x17.fstree.store.v1.StatusR\afailure\"\xae\x01\n" +
 	"\x10ReadSliceRequest\x12\x16\n" +
 	"\x06digest\x18\x01 \x01(\fR\x06digest\x12\x12\n" +
 	"\x04size\x18\x02 \x01(\x04R\x04size\x12\x16\n" +
 	"\x06offset\x18\x03 \x01(\x04R\x06offset\x12\x16\n" +
 	"\x06length\x18\x04 \x01(\x04R\x06length\x12\x1d\n" +
 	"\n" +
-	"prove_size\x18\x05 \x01(\bR\tproveSize\"'\n" +
+	"prove_size\x18\x05 \x01(\bR\tproveSize\x12\x1f\n" +
+	"\vaccept_zstd\x18\x06 \x01(\bR\n" +
+	"acceptZstd\"=\n" +
 	"\x11ReadSliceResponse\x12\x12\n" +
-	"\x04data\x18\x01 \x01(\fR\x04data*\xb3\x01\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\x12\x14\n" +
+	"\x05plain\x18\x02 \x01(\x04R\x05plain*\xc8\x01\n" +
 	"\n" +
 	"Capability\x12\x1a\n" +
 	"\x16CAPABILITY_UNSPECIFIED\x10\x00\x12\x18\n" +
@@ -1018,7 +1105,8 @@ const file_proto_store_proto_rawDesc = "" +
 	"\x17CAPABILITY_READ_OBJECTS\x10\x02\x12\x1c\n" +
 	"\x18CAPABILITY_WRITE_OBJECTS\x10\x03\x12\x19\n" +
 	"\x15CAPABILITY_READ_TREES\x10\x04\x12\x19\n" +
-	"\x15CAPABILITY_READ_SLICE\x10\x052\xb0\x04\n" +
+	"\x15CAPABILITY_READ_SLICE\x10\x05\x12\x13\n" +
+	"\x0fCAPABILITY_ZSTD\x10\x062\xb0\x04\n" +
 	"\fStoreService\x12d\n" +
 	"\x0fGetCapabilities\x12'.fstree.store.v1.GetCapabilitiesRequest\x1a(.fstree.store.v1.GetCapabilitiesResponse\x12O\n" +
 	"\bGetSizes\x12 .fstree.store.v1.GetSizesRequest\x1a!.fstree.store.v1.GetSizesResponse\x12\\\n" +

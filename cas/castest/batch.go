@@ -8,6 +8,8 @@ import (
 	"testing"
 	"testing/iotest"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/fstree/fstree/cas"
 )
 
@@ -169,5 +171,44 @@ func batchEnds(t *testing.T, s cas.Store) {
 	})
 	if err != enough || visits != 101 {
 		t.Errorf("GetMany: %v after %d visits", err, visits)
+	}
+}
+
+func addMany(t *testing.T, s cas.Store) {
+	adder, ok := s.(cas.Adder)
+	if !ok {
+		return // a rarer power, which this store does not claim
+	}
+	data, order := mixture()
+	broken := errors.New("source broke")
+	err := cas.AddMany(t.Context(), adder, func(a cas.Adder) error {
+		var adding errgroup.Group
+		adding.SetLimit(parallel)
+		for i, d := range append(order, order[:100]...) {
+			adding.Go(func() error {
+				got, size, err := a.Add(t.Context(), bytes.NewReader(data[d]))
+				if err != nil || got != d || size != int64(len(data[d])) {
+					return fmt.Errorf("adding %d bytes: %s, %d, %w", len(data[d]), got, size, err)
+				}
+				if i%20 == 0 {
+					r := io.MultiReader(bytes.NewReader(Bytes(i*100, 31)), iotest.ErrReader(broken))
+					if _, _, err := a.Add(t.Context(), r); !errors.Is(err, broken) {
+						return fmt.Errorf("adding returned %w, want the reader's error", err)
+					}
+				}
+				return nil
+			})
+		}
+		return adding.Wait()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range order {
+		expect(t, s, d, data[d])
+	}
+	expectAbsent(t, s, cas.Sum(Bytes(2000, 31)))
+	if err := cas.AddMany(t.Context(), adder, func(cas.Adder) error { return broken }); err != broken {
+		t.Errorf("AddMany: %v, want what the function returned", err)
 	}
 }

@@ -33,6 +33,7 @@ func Run(t *testing.T, open func(t *testing.T) cas.Store) {
 		{"Concurrent", concurrent},
 		{"Sizes", sizes},
 		{"Add", add},
+		{"AddMany", addMany},
 		{"RandomAccess", randomAccess},
 		{"Batches", batches},
 		{"BatchSurvivesBadObjects", badObjectsInBatch},

@@ -16,14 +16,18 @@ import (
 
 func (x *engine) record(_ context.Context, items []item, keep limits) error {
 	now := x.clock()
+	packs := packLengths{}
 	err := x.change(func(c *change) error {
 		for _, it := range items {
 			old, err := get(c.txn, it.digest)
 			if err != nil {
 				return err
 			}
-			if (old.kind == 0) != (it.entry.kind == packed) {
-				continue // packed already, or a file that was dropped meanwhile
+			switch {
+			case it.entry.kind == filed && old.kind == 0:
+				continue // it was dropped meanwhile
+			case it.entry.kind == packed && old.kind != 0 && x.store.looksRight(it.digest, old, packs):
+				it.entry = old
 			}
 			it.entry.used = now
 			if err := c.set(it.digest, old, it.entry); err != nil {

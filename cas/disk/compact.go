@@ -19,13 +19,13 @@ func (x *engine) compact(ctx context.Context) error {
 	if err != nil {
 		return x.failed(err)
 	}
-	w := packWriter{reserve: ballast / 2}
+	w := newPackWriter(ballast / 2)
 	defer w.close()
 	for _, p := range sparse {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		if err := x.compactPack(ctx, p.id, &w); err != nil {
+		if err := x.compactPack(ctx, p.id, w); err != nil {
 			return x.failed(err)
 		}
 	}
@@ -98,12 +98,12 @@ type mover struct {
 	from   *os.File
 	writer *packWriter
 	items  []item // found in the pack, in use or not
-	bytes  int64
+	bytes  int64  // in their records
 }
 
 func (m *mover) add(it item) error {
 	m.items = append(m.items, it)
-	m.bytes += it.entry.size
+	m.bytes += recordSize(it.entry.size)
 	if m.bytes < batchBytes && len(m.items) < batchCount {
 		return nil
 	}
@@ -111,23 +111,25 @@ func (m *mover) add(it item) error {
 }
 
 func (m *mover) flush() error {
-	old, batch, err := m.inUse()
-	if err == nil && len(batch) > 0 {
-		err = m.move(old, batch)
+	b := newBatch()
+	defer b.release()
+	old, err := m.inUse(b)
+	if err == nil && len(old) > 0 {
+		err = m.move(old, b)
 	}
 	m.items, m.bytes = m.items[:0], 0
 	return err
 }
 
-// inUse returns those of the items whose entries point here, with their bytes.
-func (m *mover) inUse() (old []item, batch []*parcel, err error) {
+// inUse returns those of the items whose entries point here, and adds them to b.
+func (m *mover) inUse(b *batch) (old []item, err error) {
 	ds := make([]cas.Digest, len(m.items))
 	for i, it := range m.items {
 		ds[i] = it.digest
 	}
 	entries, err := m.engine.entries(ds)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	for i, it := range m.items {
 		if entries[i].kind != packed || entries[i].place != it.entry.place {
@@ -141,24 +143,23 @@ func (m *mover) inUse() (old []item, batch []*parcel, err error) {
 			data = nil
 		}
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if data != nil {
 			old = append(old, it)
-			batch = append(batch, &parcel{digest: it.digest, data: data})
+			b.add(it.digest, data)
 		}
 	}
-	return old, batch, nil
+	return old, nil
 }
 
-// move lets the entries of batch, which were old, name their new places.
-func (m *mover) move(old []item, batch []*parcel) error {
-	items, err := m.writer.write(m.engine.store, batch)
-	if err != nil {
+// move lets the entries of b, which were old, name their new places.
+func (m *mover) move(old []item, b *batch) error {
+	if err := m.writer.write(m.engine.store, b); err != nil {
 		return err
 	}
 	return m.engine.change(func(c *change) error {
-		for i, it := range items {
+		for i, it := range b.items {
 			now, err := get(c.txn, it.digest)
 			if err != nil {
 				return err

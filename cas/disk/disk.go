@@ -97,6 +97,7 @@ type Store struct {
 	end      context.CancelFunc
 
 	packer  packer
+	writer  *packWriter
 	readers packReaders
 	kept    kept
 	marks   marks
@@ -123,7 +124,7 @@ func Open(dir string, opt Options) (*Store, error) {
 	}
 	s := &Store{
 		dir: dir, opt: opt, log: opt.Log, now: time.Now, patience: patience,
-		proofs: make(chan struct{}, 1), boot: thisBoot(),
+		proofs: make(chan struct{}, 1), writer: newPackWriter(reserve), boot: thisBoot(),
 	}
 	s.lifetime, s.end = context.WithCancel(context.Background())
 	s.packer.start(s)
@@ -149,6 +150,7 @@ func (s *Store) Close() error {
 	s.packer.stop()
 	s.end()
 	s.interrupt()
+	s.writer.end()
 	s.gate.Lock()
 	defer s.gate.Unlock()
 	s.readers.close()

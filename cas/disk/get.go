@@ -15,13 +15,18 @@ func (s *Store) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
 	return s.get(ctx, d, true)
 }
 
+// get opens d. If counted it makes a hit or a miss.
 func (s *Store) get(ctx context.Context, d cas.Digest, counted bool) (cas.RandomObject, error) {
-	for try := range 3 { // an object may move between the answer and its use
-		entries, err := s.lookup(ctx, []cas.Digest{d}, counted && try == 0)
-		if err != nil {
-			return nil, err
-		}
-		e := entries[0]
+	entries, err := s.lookup(ctx, []cas.Digest{d}, counted)
+	if err != nil {
+		return nil, err
+	}
+	return s.openFound(ctx, d, entries[0])
+}
+
+// openFound opens d, whose entry was e a moment ago.
+func (s *Store) openFound(ctx context.Context, d cas.Digest, e entry) (cas.RandomObject, error) {
+	for range 3 { // an object may move between the answer and its use
 		if e.kind == 0 {
 			break
 		}
@@ -30,6 +35,9 @@ func (s *Store) get(ctx context.Context, d cas.Digest, counted bool) (cas.Random
 			return o, nil
 		}
 		if err := s.giveUp(ctx, item{d, e}, err); err != nil {
+			return nil, err
+		}
+		if e, err = s.lookupOne(ctx, d); err != nil {
 			return nil, err
 		}
 	}

@@ -13,9 +13,10 @@ type index interface {
 	// lookup returns the entries of ds, in that order. It is a use of them, and
 	// if counted it makes hits and misses.
 	lookup(ctx context.Context, ds []cas.Digest, counted bool) ([]entry, error)
-	// record adds packed objects, unless they are known already, and notes the
-	// new identity of files that are. What is then beyond the limits of who asks
-	// is evicted in the background. Without items it says that parts have grown.
+	// record adds packed objects, and notes the new identity of files that are
+	// known. A packed object that lies elsewhere already stays there. It is a use
+	// of them. What is then beyond the limits of who asks is evicted in the
+	// background. Without items it says that parts have grown.
 	record(ctx context.Context, items []item, keep limits) error
 	// publish moves temporary files to their final places. It evicts like record.
 	publish(ctx context.Context, p publication) error

@@ -3,7 +3,6 @@ package disk
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"sync"
 
 	"github.com/fstree/fstree/cas"
@@ -54,11 +53,6 @@ type head [inlineLimit + 1]byte
 
 var heads = sync.Pool{New: func() any { return new(head) }}
 
-const (
-	batchBytes = 1 << 20
-	batchCount = 1024
-)
-
 func (p *packer) start(s *Store) {
 	p.store = s
 	p.queue = make(chan *parcel, 64)
@@ -108,104 +102,37 @@ func (p *packer) send(ctx context.Context, parcel *parcel) error {
 
 func (p *packer) run() {
 	defer close(p.ended)
-	w := packWriter{reserve: reserve}
-	defer w.close()
 	for first := range p.queue {
-		batch := p.collect(first)
-		err := w.store(p.store, batch)
-		for _, parcel := range batch {
-			parcel.release()
-			parcel.done <- err
-		}
+		p.write(first)
 	}
 }
 
-// collect returns first and what has gathered behind it, up to the bounds of a
+// write stores first and what has gathered behind it, up to the bounds of a
 // batch.
-func (p *packer) collect(first *parcel) []*parcel {
-	batch, size := []*parcel{first}, len(first.data)
-	for len(batch) < batchCount && size < batchBytes {
-		select {
-		case next, ok := <-p.queue:
-			if !ok {
-				return batch
-			}
-			batch, size = append(batch, next), size+len(next.data)
-		default:
-			return batch
-		}
+func (p *packer) write(first *parcel) {
+	b := newBatch()
+	defer b.release()
+	var parcels []*parcel
+	for next := first; next != nil; next = p.next(b) {
+		b.add(next.digest, next.data)
+		next.release()
+		parcels = append(parcels, next)
 	}
-	return batch
-}
-
-// packWriter appends batches to packs, one after the other.
-type packWriter struct {
-	reserve int64 // bytes of the disk that are left free
-	pack    *pack
-	buf     []byte
-}
-
-func (w *packWriter) close() {
-	if w.pack != nil {
-		w.pack.file.Close()
-		w.pack = nil
+	err := p.store.writer.store(p.store.lifetime, p.store, b)
+	for _, parcel := range parcels {
+		parcel.done <- err
 	}
 }
 
-// store stores what of batch is not there yet.
-func (w *packWriter) store(s *Store, batch []*parcel) error {
-	fresh, err := s.missing(batch)
-	if err != nil || len(fresh) == 0 {
-		return err
+// next returns a parcel if one is waiting that b has room for.
+func (p *packer) next(b *batch) *parcel {
+	if b.full() {
+		return nil
 	}
-	items, err := w.write(s, fresh)
-	if err != nil {
-		w.close()
-		return fmt.Errorf("cache %s: cannot write: %w", s.dir, err)
+	select {
+	case next := <-p.queue:
+		return next
+	default:
+		return nil
 	}
-	return s.ask(s.lifetime, func(ctx context.Context, x index) error { return x.record(ctx, items, s.limits()) })
-}
-
-// missing returns the objects of batch that the store does not hold, each once.
-func (s *Store) missing(batch []*parcel) ([]*parcel, error) {
-	ds := make([]cas.Digest, len(batch))
-	for i, p := range batch {
-		ds[i] = p.digest
-	}
-	sizes, err := s.sizes(s.lifetime, ds, false)
-	if err != nil {
-		return nil, err
-	}
-	var fresh []*parcel
-	seen := make(map[cas.Digest]bool, len(batch))
-	for i, p := range batch {
-		if sizes[i] < 0 && !seen[p.digest] {
-			seen[p.digest] = true
-			fresh = append(fresh, p)
-		}
-	}
-	return fresh, nil
-}
-
-// write appends fresh to the pack and returns where everything is.
-func (w *packWriter) write(s *Store, fresh []*parcel) ([]item, error) {
-	if err := s.room(w.reserve); err != nil {
-		return nil, err
-	}
-	if w.pack == nil || w.pack.end >= packLimit || !w.pack.intact() {
-		w.close()
-		p, err := s.takePack()
-		if err != nil {
-			return nil, err
-		}
-		w.pack = p
-	}
-	w.buf = w.buf[:0]
-	items := make([]item, len(fresh))
-	for i, p := range fresh {
-		at := place{w.pack.id, uint32(w.pack.end) + uint32(len(w.buf))}
-		items[i] = item{p.digest, entry{kind: packed, size: int64(len(p.data)), place: at}}
-		w.buf = appendRecord(w.buf, p.digest, p.data)
-	}
-	return items, w.pack.append(w.buf)
 }

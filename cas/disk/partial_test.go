@@ -727,7 +727,7 @@ func addParts(s *Store, seed uint64) error {
 		if err == nil {
 			err = from[i].read(p, off, n)
 		}
-		if p.(*partial).isWhole() {
+		if own, err := p.(*partial).toDo(context.Background()); own == nil && err == nil {
 			fmt.Println("whole")
 		}
 		if err = errors.Join(err, p.Close()); err != nil {

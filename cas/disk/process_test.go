@@ -67,6 +67,13 @@ func work(dir string, args []string) error {
 		}
 		io.Copy(io.Discard, os.Stdin)
 		return nil
+	case "write many": // the same, many at a time
+		seed, _ := strconv.ParseUint(args[1], 10, 64)
+		for i := uint64(0); ; i++ {
+			if err := workMany(s, seed, i); err != nil {
+				return err
+			}
+		}
 	case "churn": // store, read and evict, more than there is room for
 		s.opt.Size = 3 << 20
 		fmt.Println("churning")
@@ -109,6 +116,25 @@ func workOnce(s *Store, seed, i uint64) error {
 		return fmt.Errorf("read back %d of %d bytes: %w", len(got), len(data), err)
 	}
 	return nil
+}
+
+// workMany stores a hundred objects, some of which it has stored before.
+func workMany(s *Store, seed, i uint64) error {
+	var names strings.Builder
+	err := s.AddMany(context.Background(), func(a cas.Adder) error {
+		for j := range uint64(100) {
+			d, _, err := a.Add(context.Background(), bytes.NewReader(testObject(seed, 70*i+j)))
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(&names, d)
+		}
+		return nil
+	})
+	if err == nil {
+		fmt.Print(names.String())
+	}
+	return err
 }
 
 // process is another process at work.
@@ -246,7 +272,7 @@ func TestAcknowledgedObjectsSurviveKilledWriters(t *testing.T) {
 	reading := 0
 	ended := make(chan struct{})
 	launch := func(i int, seed uint64) {
-		p := start(t, dir, "write", strconv.FormatUint(seed, 10))
+		p := start(t, dir, []string{"write", "write many"}[seed%2], strconv.FormatUint(seed, 10))
 		writers[i] = p
 		reading++
 		go func() {

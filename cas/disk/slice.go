@@ -11,8 +11,9 @@ import (
 )
 
 // Slice opens the slice s of d. The bytes are sent as they lie there: whoever
-// gets them has to verify them anyway. An object without an outboard, as older
-// caches have them, is read once to get one.
+// gets them has to verify them anyway, and Verify removes outboards that are
+// damaged. An object without an outboard, as older caches have them, is read
+// once to get one.
 func (s *Store) Slice(ctx context.Context, d cas.Digest, slice bao.Slice) (io.ReadCloser, error) {
 	object, err := s.get(ctx, d, true)
 	if err != nil {

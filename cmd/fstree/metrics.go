@@ -5,10 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"strconv"
 	"time"
-
-	"github.com/fstree/fstree/fs/mount"
 )
 
 // metricsListener serves the metrics of a mount. Nil serves nothing.
@@ -54,36 +51,23 @@ func (l *metricsListener) serve(shown *controlled) (end func()) {
 
 // writeMetrics writes what the mount did in Prometheus' text format.
 func (c *controlled) writeMetrics(w io.Writer) {
-	stats, status := c.server.Stats(), c.Status()
+	shown, source := c.server.Stats(), c.source.Stats()
 	metric := func(name, kind, help string, value int64) {
 		fmt.Fprintf(w, "# HELP %[1]s %[2]s\n# TYPE %[1]s %[3]s\n%[1]s %[4]d\n", "fstree_mount_"+name, help, kind, value)
 	}
-	metric("requests_total", "counter", "Questions of the kernel.", stats.Requests)
-	metric("reads_total", "counter", "Questions for file content.", stats.Reads)
-	metric("read_bytes_total", "counter", "Content handed to the kernel.", stats.ReadBytes)
-	metric("passthrough_opens_total", "counter", "Openings of files that the kernel read itself.", stats.Passed)
-	metric("errors_total", "counter", "Questions answered with an error.", stats.Errors)
-	metric("fetched_objects_total", "counter", "Trees and files fetched from the remote.", status.ObjectsFetched)
-	metric("fetched_bytes_total", "counter", "Bytes fetched from the remote.", status.BytesFetched)
-	metric("cache_hits_total", "counter", "Trees and files that were in the cache.", status.CacheHits)
-	metric("entries", "gauge", "Names in the directories that were looked into.", int64(stats.Entries))
-	metric("waiting", "gauge", "Questions that wait for a tree or a file.", stats.Waiting)
-	metric("loads_running", "gauge", "Trees and files on their way.", stats.Loads.Running)
-	metric("load_errors_total", "counter", "Trees and files that could not be had.", stats.Loads.Failed)
-	writeLoads(w, stats.Loads)
-}
-
-func writeLoads(w io.Writer, l mount.Loads) {
-	const name = "fstree_mount_load_seconds"
-	fmt.Fprintf(w, "# HELP %[1]s Time to have a tree or a file, from the cache or the remote.\n# TYPE %[1]s histogram\n", name)
-	sum := int64(0)
-	for i, n := range l.Classes {
-		sum += n
-		bound := "+Inf"
-		if i < len(mount.LoadBounds) {
-			bound = strconv.FormatFloat(mount.LoadBounds[i].Seconds(), 'g', -1, 64)
-		}
-		fmt.Fprintf(w, "%s_bucket{le=%q} %d\n", name, bound, sum)
-	}
-	fmt.Fprintf(w, "%[1]s_sum %[2]g\n%[1]s_count %[3]d\n", name, l.Total.Seconds(), sum)
+	metric("requests_total", "counter", "Questions of the kernel.", shown.Requests)
+	metric("reads_total", "counter", "Questions for file content.", shown.Reads)
+	metric("read_bytes_total", "counter", "Content handed to the kernel.", shown.ReadBytes)
+	metric("passthrough_opens_total", "counter", "Openings of files that the kernel read itself.", shown.Passed)
+	metric("errors_total", "counter", "Questions answered with an error.", shown.Errors)
+	metric("entries", "gauge", "Names in the directories that were looked into.", int64(shown.Entries))
+	metric("waiting", "gauge", "Questions that wait for a tree or a file.", shown.Waiting)
+	metric("cache_hits_total", "counter", "Objects and ranges that were in the cache.", source.Hits)
+	metric("cache_misses_total", "counter", "Objects and ranges that had to be waited for.", source.Misses)
+	metric("fetched_objects_total", "counter", "Objects fetched whole.", source.Objects)
+	metric("fetched_ranges_total", "counter", "Ranges of objects fetched.", source.Parts)
+	metric("fetched_bytes_total", "counter", "Bytes fetched.", source.Bytes)
+	metric("fetch_errors_total", "counter", "Fetches that failed.", source.Failures)
+	metric("fetches_running", "gauge", "Fetches under way.", source.InFlight)
+	c.fetches.write(w, "fstree_mount_fetch_seconds", "Time that fetches from the remote took.")
 }

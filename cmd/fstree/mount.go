@@ -33,6 +33,8 @@ type mountCommand struct {
 	NoDirectoryCache bool         `help:"Keep the kernel from keeping listings, if it does that wrong (some of Linux 6.9 to 6.12)."`
 	Log              string       `type:"path" placeholder:"FILE" help:"Log file of the background process; default is log/ in the cache directory."`
 	Debug            bool         `hidden:"" help:"Log every FUSE request."`
+
+	fetches histogram
 }
 
 // Validate tells the directory from the tree: with --namespace there is none.
@@ -111,6 +113,7 @@ func (c *mountCommand) withSource(a *app, do func(source *cached.Store) error) e
 		show := func(far cached.Far) error {
 			source := a.reach(cache, far)
 			defer source.Close()
+			source.Observe = func(took time.Duration, _ error) { c.fetches.observe(took) }
 			return do(source)
 		}
 		if c.Offline {
@@ -179,7 +182,7 @@ func (c *mountCommand) offer(a *app, shown *controlled, log *slog.Logger) (withd
 }
 
 func (c *mountCommand) shown(a *app, server *mount.Server, source *cached.Store) *controlled {
-	return &controlled{server, source, control.Status{
+	return &controlled{server, source, &c.fetches, control.Status{
 		Dir: server.Dir(), Tree: c.Tree, Remote: c.remote(a), PID: os.Getpid(), Started: time.Now(),
 	}}
 }

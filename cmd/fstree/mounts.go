@@ -26,18 +26,19 @@ func (a *app) mountsDir() string { return filepath.Join(a.Cache, "mounts") }
 
 // controlled is a mount as its control socket shows it.
 type controlled struct {
-	server *mount.Server
-	source *cached.Store
-	fixed  control.Status // what does not change
+	server  *mount.Server
+	source  *cached.Store
+	fetches *histogram     // of the source
+	fixed   control.Status // what does not change
 }
 
 // Status tells what the mount does.
 func (c *controlled) Status() control.Status {
-	s, stats := c.fixed, c.server.Stats()
+	s, stats, source := c.fixed, c.server.Stats(), c.source.Stats()
 	s.Mode = c.server.Mode().String()
 	s.FilesRead, s.BytesRead = stats.Objects, stats.ReadBytes
-	s.ObjectsFetched, s.BytesFetched = c.source.Fetched()
-	s.CacheHits = max(stats.Trees+stats.Objects-s.ObjectsFetched, 0)
+	s.ObjectsFetched, s.RangesFetched, s.BytesFetched = source.Objects, source.Parts, source.Bytes
+	s.CacheHits = source.Hits
 	s.Entries, s.Requests = int64(stats.Entries), stats.Requests
 	s.Errors, s.Waiting, s.Prefetching = stats.Errors, stats.Waiting, stats.Prefetching
 	return s

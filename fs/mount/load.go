@@ -30,10 +30,7 @@ func (s *shared) tree(c caller, d cas.Digest) (*tree.Tree, error) {
 	it, err := s.trees.take(d, c.wait, func() (*tree.Tree, int64, error) {
 		ctx, cancel := s.within(s.opt.Timeout)
 		defer cancel()
-		end := s.stats.loads.begin()
-		t, weight, err := s.readTree(ctx, d)
-		end(err)
-		return t, weight, err
+		return s.readTree(ctx, d)
 	})
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -301,5 +302,39 @@ func TestWarmNamespaceAsksLittle(t *testing.T) {
 	}
 	if least > 0 {
 		t.Errorf("every look cost at least %d requests", least)
+	}
+}
+
+// Trees are forgotten as fast as they are used, and nobody notices: what the
+// kernel still knows of a tree answers, and the rest is found again.
+func TestForgettingDisturbsNobody(t *testing.T) {
+	source, trees := manyTrees(t, 40)
+	b := defaultBounds
+	b.Enough, b.Idle, b.Name = 4*pageSize*16, time.Millisecond, time.Millisecond
+	m := mountNamespace(t, source, b, childOptions{})
+	end := time.Now().Add(2 * time.Second)
+	var readers sync.WaitGroup
+	for i := range 8 {
+		readers.Go(func() {
+			for n := i; time.Now().Before(end); n += 7 {
+				name := m.path(trees[n%len(trees)])
+				if got, err := os.ReadFile(filepath.Join(name, "sub", "file")); err != nil || string(got) != fmt.Sprint(n%len(trees)) {
+					t.Errorf("%q, %v", got, err)
+					return
+				}
+				if list, err := os.ReadDir(name); err != nil || len(list) != 1 {
+					t.Errorf("%v, %v", list, err)
+					return
+				}
+				if _, err := os.ReadDir(m.dir); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	readers.Wait()
+	if s := m.report().Stats; s.Errors > 0 || s.Entries >= 3*len(trees) {
+		t.Errorf("nothing was forgotten, or something failed: %+v", s)
 	}
 }

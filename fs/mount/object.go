@@ -40,10 +40,7 @@ func (fs *fileSystem) object(c caller, d cas.Digest, size int64) (*item[cas.Dige
 	return fs.objects.take(d, c.wait, func() (object, int64, error) {
 		ctx, cancel := fs.within(fs.patience(size))
 		defer cancel()
-		end := fs.stats.loads.begin()
-		o, weight, err := fs.openObject(ctx, d, size)
-		end(err)
-		return o, weight, err
+		return fs.openObject(ctx, d, size)
 	})
 }
 

@@ -72,7 +72,6 @@ type fileSystem struct {
 type counters struct {
 	requests, reads, bytes, errors, trees, objects, passed atomic.Int64
 
-	loads       loads
 	waiting     atomic.Int64 // callers that wait for a load
 	prefetching atomic.Int64 // trees that are read ahead
 }

@@ -92,7 +92,6 @@ type Stats struct {
 	Errors      int64 // questions answered with an error
 	Passed      int64 // openings of files that the kernel then read without us
 	Waiting     int64 // questions that wait for a load
-	Loads       Loads // of trees and files
 	Prefetching bool  // reading ahead is not over
 }
 
@@ -104,7 +103,7 @@ func (s *Server) Stats() Stats {
 		Entries: nodes - 1, Directories: dirs,
 		Requests: stats.requests.Load(), Reads: stats.reads.Load(), ReadBytes: stats.bytes.Load(),
 		Trees: stats.trees.Load(), Objects: stats.objects.Load(), Errors: stats.errors.Load(),
-		Passed: stats.passed.Load(), Waiting: stats.waiting.Load(), Loads: stats.loads.stats(),
+		Passed: stats.passed.Load(), Waiting: stats.waiting.Load(),
 		Prefetching: stats.prefetching.Load() > 0,
 	}
 }

@@ -83,7 +83,7 @@ func Checkout(ctx context.Context, dir string, root cas.Digest, store cas.Getter
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	c := &checkout{
-		ctx: ctx, cancel: cancel, store: store, opt: opt, temp: ".fstree-" + rand.Text()[:10],
+		ctx: ctx, cancel: cancel, store: store, opt: opt, temp: ".fstree-" + rand.Text()[:10], umask: umask(),
 		index: loadIndex(dir, opt.Options), own: ownOf(dir, opt.Options),
 	}
 	c.ignore = sync.OnceValues(func() (*ignore.Matcher, error) { return c.treeIgnore(root) })
@@ -117,6 +117,7 @@ type checkout struct {
 	own    own
 	temp   string // how the names of this run's temporary files begin
 	temps  atomic.Int64
+	umask  uint32
 	crew   crew
 
 	writable func() error                    // whether the root can be changed; asked before the first change

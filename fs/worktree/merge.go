@@ -14,6 +14,8 @@ type job struct {
 	out   *item // where to note what it has become
 	slot  int   // of out
 	known block // of a subdirectory
+
+	action Action // what is to be done to a file or symlink
 }
 
 func (c *checkout) descendKnown(p *place) []job {

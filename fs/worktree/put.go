@@ -1,60 +1,43 @@
 package worktree
 
 import (
+	"os"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/tree"
 )
 
-// put makes the entry, and returns how it is described from now on and how
-// many bytes were written.
-func (c *checkout) put(p *place, j *job, path string, action Action) (st stat, n int64, err error) {
-	if action == Chmod {
-		if err := chmodAt(p.fd, j.entry.Name, j.entry.Perm); err != nil {
-			return st, 0, err
-		}
-		st, err = statAt(p.fd, append([]byte(j.entry.Name), 0))
-		return st, 0, err
+// chmod gives the entry its permission bits, and describes it.
+func (c *checkout) chmod(p *place, j *job) (stat, error) {
+	if err := chmodAt(p.fd, j.entry.Name, j.entry.Perm); err != nil {
+		return stat{}, err
 	}
-	replace := func(temp string) error {
-		if j.there != nil && j.there.stat.isDir() {
-			if err := c.clearWay(p, j.there); err != nil {
-				return err
-			}
-		}
-		return unix.Renameat(p.fd, temp, p.fd, j.entry.Name)
-	}
-	if j.entry.Type == tree.Symlink {
-		st, err = c.putLink(p, j, replace)
-		return st, 0, err
-	}
-	return c.putFile(p, j, replace)
+	return statAt(p.fd, append([]byte(j.entry.Name), 0))
 }
 
-func (c *checkout) putLink(p *place, j *job, replace func(string) error) (stat, error) {
+// putLink makes the symlink, and describes it.
+func (c *checkout) putLink(p *place, j *job) (stat, error) {
 	temp := c.tempName()
 	if err := unix.Symlinkat(j.entry.Target, p.fd, temp); err != nil {
 		return stat{}, err
 	}
-	if err := replace(temp); err != nil {
+	if err := c.replace(p, j, temp); err != nil {
 		unix.Unlinkat(p.fd, temp, 0)
 		return stat{}, err
 	}
 	return statAt(p.fd, append([]byte(j.entry.Name), 0))
 }
 
-func (c *checkout) putFile(p *place, j *job, replace func(string) error) (st stat, n int64, err error) {
-	o, err := c.store.Get(c.ctx, j.entry.Digest)
-	if err != nil {
-		return st, 0, err
-	}
-	defer o.Close()
+// putFile makes the file with the content o.
+func (c *checkout) putFile(p *place, j *job, o cas.Object) (err error) {
 	temp := c.tempName()
-	fd, err := openAt(p.fd, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
+	fd, err := openAt(p.fd, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, j.entry.Perm)
 	if err != nil {
-		return st, 0, err
+		return err
 	}
 	defer unix.Close(fd)
 	defer func() {
@@ -62,17 +45,62 @@ func (c *checkout) putFile(p *place, j *job, replace func(string) error) (st sta
 			unix.Unlinkat(p.fd, temp, 0)
 		}
 	}()
-	if n, err = pour(c.ctx, fd, o); err != nil {
-		return st, n, err
+	n, err := pour(c.ctx, fd, o)
+	if err != nil {
+		return err
 	}
-	if err = unix.Fchmod(fd, j.entry.Perm); err != nil {
-		return st, n, err
+	if j.entry.Perm&c.umask != 0 {
+		if err = unix.Fchmod(fd, j.entry.Perm); err != nil {
+			return err
+		}
 	}
-	if err = replace(temp); err != nil {
-		return st, n, err
+	if err = c.replace(p, j, temp); err != nil {
+		return err
 	}
-	st, err = statOf(fd)
-	return st, n, err
+	st, err := statWith(fd, j.entry.Perm)
+	if err == nil {
+		c.done(p, j, st, n)
+	}
+	return err
+}
+
+// statWith describes what is open as fd, which gets the permission bits perm if
+// something else than the umask, such as an access control list, withheld them.
+func statWith(fd int, perm uint32) (stat, error) {
+	st, err := statOf(fd)
+	if err != nil || st.perm() == perm {
+		return st, err
+	}
+	if err := unix.Fchmod(fd, perm); err != nil {
+		return st, err
+	}
+	return statOf(fd)
+}
+
+// umask returns the permission bits that the system withholds from new files:
+// all, if it does not say so.
+func umask() uint32 {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return tree.PermMask
+	}
+	_, rest, _ := strings.Cut(string(status), "\nUmask:\t")
+	text, _, _ := strings.Cut(rest, "\n")
+	mask, err := strconv.ParseUint(text, 8, 32)
+	if err != nil {
+		return tree.PermMask
+	}
+	return uint32(mask)
+}
+
+// replace puts temp in the place of the entry.
+func (c *checkout) replace(p *place, j *job, temp string) error {
+	if j.there != nil && j.there.stat.isDir() {
+		if err := c.clearWay(p, j.there); err != nil {
+			return err
+		}
+	}
+	return unix.Renameat(p.fd, temp, p.fd, j.entry.Name)
 }
 
 // chmodAt sets the permission bits of an entry of dir, which must not be a

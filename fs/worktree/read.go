@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -27,11 +26,12 @@ const (
 
 // addFile stores the content of the file it.
 func (w *writer) addFile(d *dirNode, it *item) error {
+	start := d.start
 	for try := range readAttempts {
 		if try > 0 && !pause(w.ctx, readPause<<try) {
 			return context.Cause(w.ctx)
 		}
-		held, err := w.addOnce(d, it)
+		held, err := w.addOnce(d, it, &start)
 		if held || err != nil {
 			return err
 		}
@@ -50,8 +50,10 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// addOnce reads and stores the file once, and tells whether it held still.
-func (w *writer) addOnce(d *dirNode, it *item) (held bool, err error) {
+// addOnce reads and stores the file once, and tells whether it held still since
+// it was described, which was after the tick start. If not, it describes it
+// anew.
+func (w *writer) addOnce(d *dirNode, it *item, start *int64) (held bool, err error) {
 	fd, err := openAt(d.fd, string(it.name), unix.O_RDONLY, 0)
 	if err == unix.ELOOP {
 		return false, errNoLongerFile
@@ -60,32 +62,27 @@ func (w *writer) addOnce(d *dirNode, it *item) (held bool, err error) {
 		return false, err
 	}
 	defer unix.Close(fd)
-	start := tick()
-	before, err := statOf(fd)
-	if err != nil {
-		return false, err
-	}
-	if before.kind() != tree.File {
-		return false, errNoLongerFile
-	}
-	f := source{readFD: readFD{w.ctx, fd}}
-	digest, size, err := w.store.Add(w.ctx, &f)
-	if f.err != nil {
-		return false, f.err
-	}
-	if err != nil {
-		w.cancel(&EntryError{join(d.path, it.name), err})
-		return false, err
-	}
+	f := source{readFD: readFD{w.ctx, fd}, left: it.stat.size}
+	digest, size, failed := w.store.Add(w.ctx, &f)
 	after, err := statOf(fd)
 	if err != nil {
 		return false, err
 	}
-	if !before.unchanged(after) || size != after.size {
-		return false, nil
+	switch {
+	case after.kind() != tree.File:
+		return false, errNoLongerFile
+	case f.err != nil:
+		return false, f.err
+	case failed != nil:
+		w.cancel(&EntryError{join(d.path, it.name), failed})
+		return false, failed
+	case !it.stat.unchanged(after) || size != after.size:
+		*start = tick()
+		it.stat, err = statOf(fd)
+		return false, err
 	}
-	it.stat, it.digest = after, digest
-	if !after.settled(start) {
+	it.digest = digest
+	if !after.settled(*start) {
 		it.stat.ctime = 0
 	}
 	w.wasAdded(join(d.path, it.name), digest, size)
@@ -97,32 +94,33 @@ func (w *writer) addOnce(d *dirNode, it *item) (held bool, err error) {
 // it gets ends everything.
 type source struct {
 	readFD
-	err error
+	left int64 // bytes that the file should still have
+	err  error
 }
 
+// Read asks for one byte more than there should be: a file that gives less has
+// ended, which nobody then has to ask, and one that gives it has grown.
 func (s *source) Read(p []byte) (int, error) {
+	if s.left < 0 {
+		return 0, io.EOF
+	}
+	p = p[:min(int64(len(p)), s.left+1)]
 	n, err := s.readFD.Read(p)
 	if err != nil && err != io.EOF {
 		s.err = err
 	}
+	if s.left -= int64(n); s.left == 0 && err == nil && n < len(p) {
+		err = io.EOF
+	}
 	return n, err
 }
-
-// smallFile is the size in bytes up to which a file is cheap to have in hand.
-const smallFile = 128 << 10
 
 // read looks at the content of changed entries of d.
 func (w *writer) read(d *dirNode, items []*item) {
 	defer w.leave(d)
-	var readers sync.WaitGroup
 	for _, it := range items {
-		if it.stat.size > smallFile {
-			w.readOne(d, it)
-			continue
-		}
-		readers.Go(func() { w.readOne(d, it) })
+		w.readOne(d, it)
 	}
-	readers.Wait()
 }
 
 func (w *writer) readOne(d *dirNode, it *item) {
@@ -143,13 +141,12 @@ func (w *writer) readContent(d *dirNode, it *item) error {
 	if it.stat.kind() == tree.File {
 		return w.addFile(d, it)
 	}
-	tick := tick()
 	target, err := readLink(d.fd, string(it.name), it.stat.size)
 	if err != nil {
 		return err
 	}
 	it.target = []byte(target)
-	if !it.stat.settled(tick) {
+	if !it.stat.settled(d.start) {
 		it.stat.ctime = 0
 	}
 	return nil

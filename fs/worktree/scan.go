@@ -19,6 +19,7 @@ type dirNode struct {
 	slot    int    // its place among the parent's items
 	path    string // relative to the root
 	fd      int
+	start   int64 // a tick before anything in it was described
 	known   block
 	items   []item
 	pending atomic.Int32
@@ -79,6 +80,7 @@ func (w *writer) look(d *dirNode) (err error) {
 			return err
 		}
 	}
+	d.start = tick()
 	d.items = takeItems()
 	return list(d.fd, func(name cname, kind uint8) { w.meet(d, name, kind) })
 }
@@ -146,9 +148,7 @@ func (w *writer) recognise(d *dirNode, it *item, name []byte) {
 	}
 }
 
-// filesPerTask is how many changed files one task reads. It has the small ones
-// in hand all at once: a store keeps many objects together for much less than
-// one by one.
+// filesPerTask is how many changed files one task reads.
 const filesPerTask = 16
 
 // tasks returns the work below d: its subdirectories, and upon them, so that

@@ -1,6 +1,9 @@
 package worktree
 
 import (
+	"slices"
+
+	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/tree"
 )
 
@@ -12,49 +15,92 @@ func (c *checkout) settleAll(p *place, jobs []job) {
 		c.fail(p.path, err)
 		return
 	}
+	var wanting []*job
 	for i := range jobs {
 		if c.ctx.Err() != nil {
 			return
 		}
-		if err := c.settle(p, &jobs[i], sizes[i]); err != nil {
+		wants, err := c.settle(p, &jobs[i], sizes[i])
+		if err != nil {
 			c.fail(join(p.path, jobs[i].out.name), err)
 			return
 		}
+		if wants {
+			wanting = append(wanting, &jobs[i])
+		}
 	}
+	c.fetch(p, wanting)
 }
 
-// settle makes one file or symlink what it shall be.
-func (c *checkout) settle(p *place, j *job, size int64) error {
+// settle makes one file or symlink what it shall be, unless it wants content
+// for that.
+func (c *checkout) settle(p *place, j *job, size int64) (wants bool, err error) {
 	same, err := c.same(p, j, size)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if same && (j.entry.Type == tree.Symlink || j.there.stat.perm() == j.entry.Perm) {
 		c.note(j, j.there.stat)
-		return nil
+		return false, nil
 	}
-	path := join(p.path, j.out.name)
-	action := Replace
+	j.action = Replace
 	switch {
 	case j.there == nil:
-		action = Create
+		j.action = Create
 	case same && j.there.stat.links == 1:
 		// With more links the others would get the permissions too.
-		action = Chmod
+		j.action = Chmod
 	}
 	if c.opt.DryRun {
-		return c.wouldSettle(p, j, path, action)
+		return false, c.wouldSettle(p, j)
 	}
 	if err := c.allow(p); err != nil {
-		return err
+		return false, err
 	}
-	st, n, err := c.put(p, j, path, action)
+	if j.action != Chmod && j.entry.Type == tree.File {
+		return true, nil
+	}
+	put := c.putLink
+	if j.action == Chmod {
+		put = c.chmod
+	}
+	st, err := put(p, j)
+	if err == nil {
+		c.done(p, j, st, 0)
+	}
+	return false, err
+}
+
+// fetch gets the content of jobs, together, and makes their files.
+func (c *checkout) fetch(p *place, jobs []*job) {
+	if len(jobs) == 0 {
+		return
+	}
+	ds := make([]cas.Digest, len(jobs))
+	for i, j := range jobs {
+		ds[i] = j.entry.Digest
+	}
+	err := cas.GetMany(c.ctx, c.store, ds, filesPerTask, func(d cas.Digest, o cas.Object, err error) error {
+		i := slices.IndexFunc(jobs, func(j *job) bool { return j.entry.Digest == d })
+		j := jobs[i]
+		jobs = slices.Delete(jobs, i, i+1)
+		if err == nil {
+			err = c.putFile(p, j, o)
+		}
+		if err != nil {
+			c.fail(join(p.path, j.out.name), err)
+		}
+		return c.ctx.Err()
+	})
 	if err != nil {
-		return err
+		c.fail(p.path, err)
 	}
+}
+
+// done notes and tells that j's entry was made.
+func (c *checkout) done(p *place, j *job, st stat, size int64) {
 	c.note(j, st)
-	c.did(path, action, n)
-	return nil
+	c.did(join(p.path, j.out.name), j.action, size)
 }
 
 // note keeps for the index what the entry has become.
@@ -63,14 +109,14 @@ func (c *checkout) note(j *job, st stat) {
 	j.out.changed = true
 }
 
-func (c *checkout) wouldSettle(p *place, j *job, path string, action Action) error {
-	known := j.there == nil || !j.there.changed || action == Chmod
+func (c *checkout) wouldSettle(p *place, j *job) error {
+	known := j.there == nil || !j.there.changed || j.action == Chmod
 	if j.there != nil && j.there.stat.isDir() {
 		known = true // what it holds is listed by itself
 		if err := c.clearWay(p, j.there); err != nil {
 			return err
 		}
 	}
-	c.would(path, action, known)
+	c.would(join(p.path, j.out.name), j.action, known)
 	return nil
 }

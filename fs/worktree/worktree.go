@@ -46,8 +46,7 @@ type Options struct {
 	// DefaultIndex if empty.
 	Index string
 	// Threads bounds how many directories and large files are worked on at
-	// once; the number of processors if not positive. For each thread a few
-	// small files may be on their way to the store.
+	// once; the number of processors if not positive.
 	Threads int
 	// Observer is told what happens; nil if nobody listens.
 	Observer Observer

@@ -26,9 +26,10 @@ type Result struct {
 
 // Write stores the directory dir in store and returns the digest of its tree.
 //
-// A file is read once, and its digest is of the bytes that were stored. A tree
-// is stored after all that it names. What the index knows to be unchanged is
-// not read, and stored again only if the store has lost it.
+// A file is read once, and its digest is of the bytes that were stored. All is
+// stored when Write returns; a store that is no cas.BatchAdder gets each tree
+// after all that it names. What the index knows to be unchanged is not read,
+// and stored again only if the store has lost it.
 //
 // A file that changes while it is read is read again, a few times. Entries
 // that can't be read fail all together with an *EntryErrors; the index then
@@ -49,12 +50,17 @@ func Write(ctx context.Context, dir string, store Store, opt Options) (Result, e
 	opt.observe(Event{Kind: IndexRefreshed, Path: dir})
 	q := inquire(ctx, store, x)
 	defer q.end()
-	w := &writer{store: store, opt: opt, ignore: rules, index: x, own: ownOf(dir, opt), inquiry: q}
-	root, err := w.walk(ctx, fd)
-	if errors.Is(err, errLost) {
-		w.lost = q.lost
+	w := &writer{opt: opt, ignore: rules, index: x, own: ownOf(dir, opt), inquiry: q}
+	var root *dirNode
+	err = cas.AddMany(ctx, store, func(a cas.Adder) (err error) {
+		w.store = a
 		root, err = w.walk(ctx, fd)
-	}
+		if errors.Is(err, errLost) {
+			w.lost = q.lost
+			root, err = w.walk(ctx, fd)
+		}
+		return err
+	})
 	if err != nil {
 		return Result{}, err
 	}
@@ -71,7 +77,7 @@ func Write(ctx context.Context, dir string, store Store, opt Options) (Result, e
 type writer struct {
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
-	store   Store
+	store   cas.Adder
 	opt     Options
 	ignore  *ignore.Matcher
 	index   *index

@@ -297,6 +297,33 @@ func TestFileThatChangesWhileItIsReadIsReadAgain(t *testing.T) {
 	}
 }
 
+// hasty changes something before the first file is read.
+type hasty struct {
+	memory.Store
+	once   sync.Once
+	change func()
+}
+
+func (s *hasty) Add(ctx context.Context, r io.Reader) (cas.Digest, int64, error) {
+	s.once.Do(s.change)
+	return s.Store.Add(ctx, r)
+}
+
+func TestFileThatGrowsOrShrinksWhileItIsReadIsReadAgain(t *testing.T) {
+	for _, size := range []int{0, 3, 10, 70_000, 300_000} {
+		content := strings.Repeat("0123456789", 30_000)[:size]
+		dir := files(t, map[string]string{"f": "0123456789"})
+		store := &hasty{change: func() { must(t, os.WriteFile(dir+"/f", []byte(content), 0o644)) }}
+		root := write(t, dir, store, worktree.Options{}).Root
+		if want := digestOf(t, dir); root != want {
+			t.Errorf("%d bytes: root is %s, want %s", size, root, want)
+		}
+		if data, err := cas.ReadAll(t.Context(), store, cas.Sum([]byte(content)), 1<<20); err != nil || string(data) != content {
+			t.Errorf("%d bytes: the store has %d, %v", size, len(data), err)
+		}
+	}
+}
+
 func TestFileThatNeverHoldsStillIsNamed(t *testing.T) {
 	dir := files(t, map[string]string{"sub/f": "unstable", "g": "1"})
 	store := &meddler{path: filepath.Join(dir, "sub/f"), times: 1 << 30}
@@ -478,6 +505,24 @@ func TestStoreThatFailsEndsTheWrite(t *testing.T) {
 	_, err := worktree.Write(t.Context(), dir, &fullStore{}, worktree.Options{})
 	if !errors.Is(err, unix.ENOSPC) || !strings.HasSuffix(err.Error(), "/f: no space left on device") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// lossyStore names everything, and in the end has stored nothing.
+type lossyStore struct{ memory.Store }
+
+func (s *lossyStore) AddMany(_ context.Context, fn func(cas.Adder) error) error {
+	return errors.Join(fn(s), unix.EIO)
+}
+
+func TestNothingIsNamedThatWasNotStored(t *testing.T) {
+	dir := files(t, map[string]string{"a/f": "1", "b": "2"})
+	result, err := worktree.Write(t.Context(), dir, &lossyStore{}, worktree.Options{})
+	if !errors.Is(err, unix.EIO) || !result.Root.IsZero() {
+		t.Errorf("got %v, %v", result.Root, err)
+	}
+	if _, err := os.Lstat(filepath.Join(dir, ".fstree/index")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the index: %v", err)
 	}
 }
 

@@ -390,3 +390,16 @@ func TestClosureOverTheWire(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestPackedTreesThatAreNoneAreErrors(t *testing.T) {
+	for name, message := range map[string]*pb.ReadTreesResponse{
+		"not zstd":  {Packed: []byte("not zstd"), Plain: 10},
+		"too large": {Packed: []byte("not zstd"), Plain: 1 << 40},
+	} {
+		s := serveLiar(t, &liar{trees: func(send func(*pb.ReadTreesResponse) error) { send(message) }}, time.Second)
+		err := tree.WalkSized(t.Context(), s, []cas.Digest{cas.Sum(nil)}, nil, 4, func(n tree.Sized) error { return n.Err })
+		if err == nil || !strings.Contains(err.Error(), "unpacked") || !strings.Contains(err.Error(), "jolt://") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"io"
 
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/fstree/fstree/cas"
 	pb "github.com/fstree/fstree/proto"
@@ -23,7 +24,9 @@ func (s *Store) GetClosure(ctx context.Context, roots, have []cas.Digest, visit 
 	}
 	ctx, dog := wire.Watch(ctx, s.opt.Timeout)
 	defer dog.Stop()
-	stream, err := s.store.ReadTrees(ctx, &pb.ReadTreesRequest{Roots: bulk.AppendDigests(nil, roots), Have: bulk.AppendDigests(nil, have)})
+	stream, err := s.store.ReadTrees(ctx, &pb.ReadTreesRequest{
+		Roots: bulk.AppendDigests(nil, roots), Have: bulk.AppendDigests(nil, have), AcceptZstd: true,
+	})
 	if err != nil {
 		return s.fail(ctx, cas.Digest{}, err)
 	}
@@ -40,12 +43,30 @@ func (s *Store) GetClosure(ctx context.Context, roots, have []cas.Digest, visit 
 		if err != nil {
 			return s.fail(ctx, cas.Digest{}, err)
 		}
-		for _, node := range message.Tree {
+		trees, err := treesIn(message)
+		if err != nil {
+			return s.named(err)
+		}
+		for _, node := range trees {
 			if err := s.passTree(ctx, node, visit); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// treesIn returns the trees of a message, unpacked.
+func treesIn(message *pb.ReadTreesResponse) ([]*pb.TreeNode, error) {
+	if len(message.Packed) == 0 {
+		return message.Tree, nil
+	}
+	plain, err := bulk.Expand(message.Packed, message.Plain)
+	if err != nil {
+		return nil, err
+	}
+	var inner pb.ReadTreesResponse
+	err = proto.Unmarshal(plain, &inner)
+	return append(message.Tree, inner.Tree...), err
 }
 
 func (s *Store) unsupported() error {

@@ -65,6 +65,7 @@ func (s *Store) extended(ctx context.Context) (bool, error) {
 		return false, s.fail(ctx, cas.Digest{}, err)
 	}
 	s.slicing.set(slices.Contains(answer.Capability, pb.Capability_CAPABILITY_READ_SLICE))
+	s.zstd.Store(slices.Contains(answer.Capability, pb.Capability_CAPABILITY_ZSTD))
 	return true, nil
 }
 

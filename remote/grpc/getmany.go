@@ -64,7 +64,7 @@ func (s *Store) startBatch(ctx context.Context, dog *wire.Watchdog, ds []cas.Dig
 // ask sends the question. If it can't, whoever receives learns why.
 func ask(stream grpc.BidiStreamingClient[pb.ReadObjectsRequest, pb.ReadObjectsResponse], ds []cas.Digest) {
 	for some := range slices.Chunk(ds, readBatch) {
-		if stream.Send(&pb.ReadObjectsRequest{Digests: bulk.AppendDigests(nil, some)}) != nil {
+		if stream.Send(&pb.ReadObjectsRequest{Digests: bulk.AppendDigests(nil, some), AcceptZstd: true}) != nil {
 			return
 		}
 	}

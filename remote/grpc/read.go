@@ -48,6 +48,7 @@ type reader struct {
 	dog    *wire.Watchdog
 	stream grpc.ClientStream
 	data   bulk.In
+	expand func(*bulk.In) error // unpacks a message; nil if there is nothing to unpack
 	err    error
 }
 
@@ -64,13 +65,22 @@ func (r *reader) receive() error {
 	if r.err != nil {
 		return r.err
 	}
-	r.dog.Wake()
-	err := r.stream.RecvMsg(&r.data)
-	r.dog.Sleep()
+	err := r.next()
 	if err != nil && err != io.EOF {
 		err = reason(r.ctx, r.digest, err)
 	}
 	r.err = err
+	return err
+}
+
+// next receives a message. Its error is the call's own.
+func (r *reader) next() error {
+	r.dog.Wake()
+	err := r.stream.RecvMsg(&r.data)
+	r.dog.Sleep()
+	if err == nil && r.expand != nil {
+		err = r.expand(&r.data)
+	}
 	return err
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/bao"
 	pb "github.com/fstree/fstree/proto"
@@ -23,7 +25,7 @@ func (s *Store) Slice(ctx context.Context, d cas.Digest, slice bao.Slice) (io.Re
 		return nil, s.unsliced(d)
 	}
 	ctx, dog := wire.Watch(ctx, s.opt.Timeout)
-	r := &reader{digest: d, ctx: ctx, dog: dog, data: bulk.In{DataField: 1}}
+	r := &reader{digest: d, ctx: ctx, dog: dog, data: bulk.In{DataField: 1}, expand: expand}
 	err := s.openSlice(r, slice)
 	if err == nil || err == io.EOF {
 		return &sliceReader{r, s, slice.EncodedSize()}, nil
@@ -47,17 +49,27 @@ func (s *Store) openSlice(r *reader, slice bao.Slice) error {
 		Offset:    uint64(slice.Off),
 		Length:    uint64(slice.Len),
 		ProveSize: slice.ProveSize,
+
+		AcceptZstd: true,
 	})
 	if err != nil {
 		return err
 	}
 	r.stream = stream
-	err = stream.RecvMsg(&r.data)
-	r.dog.Sleep()
+	err = r.next()
 	if err == io.EOF {
 		r.err = err
 	}
 	return err
+}
+
+// expand unpacks a message of a slice, if it is compressed.
+func expand(in *bulk.In) error {
+	var fields pb.ReadSliceResponse
+	if err := proto.Unmarshal(in.Fields, &fields); err != nil || fields.Plain == 0 {
+		return err
+	}
+	return in.Expand(fields.Plain)
 }
 
 func (s *Store) unsliced(d cas.Digest) error {

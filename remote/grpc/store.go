@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -46,12 +47,16 @@ type Store struct {
 	store     pb.StoreServiceClient
 	extension extension
 	slicing   extension // ReadSlice
+	zstd      atomic.Bool
+	link      bulk.Link // to the server
 }
 
 // Open returns the store at address, a HOST:PORT. It does not connect: the
 // first call does. Errors name the server as url.
 func Open(url, address string, opt Options) (*Store, error) {
+	s := &Store{url: url, opt: opt}
 	conn, err := grpc.NewClient("dns:///"+address, append(security(opt),
+		grpc.WithStatsHandler(s.link.Handler()),
 		grpc.WithInitialWindowSize(bulk.Window),
 		grpc.WithInitialConnWindowSize(bulk.Window),
 		grpc.WithReadBufferSize(bufSize),
@@ -69,7 +74,8 @@ func Open(url, address string, opt Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", url, err)
 	}
-	return &Store{url: url, opt: opt, conn: conn, client: pb.NewCacheServiceClient(conn), store: pb.NewStoreServiceClient(conn)}, nil
+	s.conn, s.client, s.store = conn, pb.NewCacheServiceClient(conn), pb.NewStoreServiceClient(conn)
+	return s, nil
 }
 
 func security(opt Options) []grpc.DialOption {

@@ -30,7 +30,8 @@ func (s *storeService) ReadSlice(r *pb.ReadSliceRequest, stream grpc.ServerStrea
 		return toStatus(damaged(err))
 	}
 	defer o.Close()
-	w := bulk.NewWriter(func(message *bulk.Out) error { return stream.SendMsg(message) }, 1)
+	w := bulk.NewWriter(func(message *bulk.Out) error { return stream.SendMsg(message) },
+		bulk.LinkOf(stream.Context()), r.GetAcceptZstd())
 	defer w.Free()
 	if _, err = io.Copy(w, o); err == nil {
 		err = w.Flush()

@@ -3,6 +3,7 @@ package server
 import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/fstree/fstree/cas/tree"
 	pb "github.com/fstree/fstree/proto"
@@ -29,7 +30,10 @@ func (s *storeService) ReadTrees(r *pb.ReadTreesRequest, stream grpc.ServerStrea
 	if err != nil {
 		return toStatus(err)
 	}
-	p := &treePacker{stream: stream, limit: firstTrees}
+	p := &treePacker{stream: stream, link: bulk.LinkOf(stream.Context()), limit: firstTrees}
+	if r.GetAcceptZstd() {
+		p.squeezer = bulk.NewSqueezer(p.link)
+	}
 	err = tree.WalkSized(stream.Context(), s.server.store, roots, have, s.server.opt.Parallel, func(t tree.Sized) error {
 		s.server.metrics.noteRead(t.Err)
 		return p.add(t)
@@ -42,10 +46,12 @@ func (s *storeService) ReadTrees(r *pb.ReadTreesRequest, stream grpc.ServerStrea
 
 // treePacker collects trees into messages.
 type treePacker struct {
-	stream  grpc.ServerStreamingServer[pb.ReadTreesResponse]
-	limit   int // in bytes; grows with every message
-	size    int
-	message pb.ReadTreesResponse
+	stream   grpc.ServerStreamingServer[pb.ReadTreesResponse]
+	link     *bulk.Link
+	squeezer *bulk.Squeezer
+	limit    int // in bytes; grows with every message
+	size     int
+	trees    []*pb.TreeNode
 }
 
 func (p *treePacker) add(t tree.Sized) error {
@@ -66,7 +72,7 @@ func (p *treePacker) add(t tree.Sized) error {
 			return err
 		}
 	}
-	p.message.Tree = append(p.message.Tree, node)
+	p.trees = append(p.trees, node)
 	p.size += size
 	if p.size < p.limit {
 		return nil
@@ -78,8 +84,27 @@ func (p *treePacker) flush() error {
 	if p.size == 0 {
 		return nil
 	}
-	err := p.stream.Send(&p.message)
-	p.message.Tree, p.size = nil, 0
+	message, err := p.squeezed()
+	if err != nil {
+		return err
+	}
+	p.trees, p.size = nil, 0
 	p.limit = min(2*p.limit, allTrees)
-	return err
+	return p.link.Send(proto.Size(message), func() error { return p.stream.Send(message) })
+}
+
+// squeezed returns the message to send, compressed if that pays.
+func (p *treePacker) squeezed() (*pb.ReadTreesResponse, error) {
+	message := &pb.ReadTreesResponse{Tree: p.trees}
+	if !p.squeezer.Wants() {
+		return message, nil
+	}
+	plain, err := proto.Marshal(message)
+	if err != nil {
+		return nil, err
+	}
+	if packed, ok := p.squeezer.Squeeze(nil, plain); ok {
+		message = &pb.ReadTreesResponse{Packed: packed, Plain: uint64(len(plain))}
+	}
+	return message, nil
 }

@@ -98,6 +98,7 @@ func New(store cas.Store, opt Options) *Server {
 func newGRPC(opt Options) *grpc.Server {
 	return grpc.NewServer(
 		grpc.ForceServerCodecV2(bulk.Codec),
+		grpc.StatsHandler(bulk.Links()),
 		grpc.InitialWindowSize(bulk.Window),
 		grpc.InitialConnWindowSize(bulk.Window),
 		grpc.ReadBufferSize(bufSize),

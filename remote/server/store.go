@@ -26,6 +26,7 @@ func (s *storeService) GetCapabilities(context.Context, *pb.GetCapabilitiesReque
 		pb.Capability_CAPABILITY_READ_OBJECTS,
 		pb.Capability_CAPABILITY_WRITE_OBJECTS,
 		pb.Capability_CAPABILITY_READ_TREES,
+		pb.Capability_CAPABILITY_ZSTD,
 	}
 	if _, ok := s.server.store.(bao.Slicer); ok {
 		capabilities = append(capabilities, pb.Capability_CAPABILITY_READ_SLICE)
@@ -64,8 +65,7 @@ func toFailure(err error) *pb.Status {
 }
 
 func (s *storeService) ReadObjects(stream grpc.BidiStreamingServer[pb.ReadObjectsRequest, pb.ReadObjectsResponse]) error {
-	packer := bulk.NewPacker(func(message *bulk.Out) error { return stream.SendMsg(message) })
-	defer packer.Free()
+	var packer *bulk.Packer
 	first := 0
 	for {
 		request, err := stream.Recv()
@@ -78,6 +78,11 @@ func (s *storeService) ReadObjects(stream grpc.BidiStreamingServer[pb.ReadObject
 		ds, err := bulk.ParseDigests(request.GetDigests())
 		if err != nil {
 			return toStatus(err)
+		}
+		if packer == nil {
+			packer = bulk.NewPacker(func(message *bulk.Out) error { return stream.SendMsg(message) },
+				bulk.LinkOf(stream.Context()), request.GetAcceptZstd())
+			defer packer.Free()
 		}
 		if err := s.readSome(stream.Context(), ds, first, packer); err != nil {
 			return toStatus(err)

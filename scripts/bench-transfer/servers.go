@@ -35,7 +35,7 @@ func (s *site) startServer() error {
 
 func (s *site) stopServer() {
 	if s.server != nil {
-		s.serverPeak = max(s.serverPeak, s.server.end())
+		s.serverPeak = max(s.serverPeak, s.server.End())
 		s.server = nil
 	}
 }
@@ -43,7 +43,7 @@ func (s *site) stopServer() {
 func (s *site) stop() {
 	s.stopServer()
 	if s.daemon != nil {
-		s.daemon.end()
+		s.daemon.End()
 	}
 	for _, r := range s.relays {
 		r.close()

@@ -15,8 +15,8 @@ type site struct {
 	binary string
 	delay  time.Duration
 
-	server  *process
-	daemon  *process
+	server  *bench.Process
+	daemon  *bench.Process
 	remote  string // URL of the server, behind the network
 	modules string // URL of rsync's daemon, behind the network
 	relays  []*relay
@@ -43,15 +43,12 @@ func (s *site) run(in input) error {
 
 // compare measures our way and rsync's, and reports it.
 func compare(what string, goal float64, prepare, ours, peerPrepare, peer func() error) error {
-	took, err := bench.Best(*rounds, prepare, ours)
+	costs, err := bench.Race(*rounds, bench.Contestant{Prepare: prepare, Work: ours}, bench.Contestant{Prepare: peerPrepare, Work: peer})
 	if err != nil {
 		return err
 	}
-	peerTook, err := bench.Best(*rounds, peerPrepare, peer)
-	if err != nil {
-		return err
-	}
-	bench.Report(what, took, "rsync -a", peerTook, goal)
+	costs[1].CPU = 0 // that of its daemon is not known
+	bench.Report(what, costs[0], "rsync -a", costs[1], goal)
 	return nil
 }
 

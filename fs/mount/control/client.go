@@ -13,7 +13,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
 	"time"
 )
@@ -22,9 +21,12 @@ import (
 var ErrNotServed = errors.New("no process serves it from this cache")
 
 const (
-	statusTime = 2 * time.Second // for a mount to tell its status
-	maxStatus  = 64 << 10        // bytes of that, and of a line of progress
+	statusTime  = 2 * time.Second // for a mount to tell its status
+	silenceTime = 5 * time.Second // without a line of progress
+	maxStatus   = 64 << 10        // bytes of a status, and of a line of progress
 )
+
+var errSilent = errors.New("its process does not answer")
 
 // List returns the mounts that listen in dir and what they tell. Leftovers of
 // dead ones are taken away. A mount that does not answer in time is an error
@@ -45,7 +47,7 @@ func List(ctx context.Context, dir string) (found []Status, err error) {
 
 // StatusOf returns what the mount on the socket name in dir tells.
 func StatusOf(ctx context.Context, dir, name string) (s Status, err error) {
-	ctx, cancel := context.WithTimeout(ctx, statusTime)
+	ctx, cancel := context.WithTimeoutCause(ctx, statusTime, errSilent)
 	defer cancel()
 	err = call(ctx, dir, name, http.MethodGet, "/v1/status", func(body io.Reader) error {
 		return json.NewDecoder(io.LimitReader(body, maxStatus)).Decode(&s)
@@ -55,8 +57,13 @@ func StatusOf(ctx context.Context, dir, name string) (s Status, err error) {
 
 // Prefetch has the mount on the socket name in dir read path ahead. With wait
 // it returns when that is done, and reports every moment how far it has come.
-// A path that is not there is fs.ErrNotExist.
+// A path that is not there is fs.ErrNotExist. A process that tells nothing any
+// more is an error after a while.
 func Prefetch(ctx context.Context, dir, name, path string, wait bool, report func(Progress)) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	watchdog := time.AfterFunc(silenceTime, func() { cancel(errSilent) })
+	defer watchdog.Stop()
 	query := url.Values{"path": {path}}
 	if wait {
 		query.Set("wait", "1")
@@ -65,17 +72,15 @@ func Prefetch(ctx context.Context, dir, name, path string, wait bool, report fun
 		lines := bufio.NewScanner(body)
 		lines.Buffer(nil, maxStatus)
 		for lines.Scan() {
+			watchdog.Reset(silenceTime)
 			var u Update
 			if err := json.Unmarshal(lines.Bytes(), &u); err != nil {
 				return err
 			}
-			switch {
-			case u.Error != "":
-				return errors.New(u.Error)
-			case u.Done:
-				return nil
-			}
 			report(u.Progress)
+			if u.Done {
+				return u.err()
+			}
 		}
 		return errors.Join(lines.Err(), io.ErrUnexpectedEOF)
 	})
@@ -92,35 +97,19 @@ func call(ctx context.Context, dir, name, method, target string, read func(io.Re
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, dir, name) },
 	}
 	response, err := transport.RoundTrip(request)
-	if err != nil {
-		return fmt.Errorf("mount %s: %w", name, err)
+	if err == nil {
+		defer response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			err = fmt.Errorf("it speaks another protocol: %s", response.Status)
+		} else if err = read(response.Body); err == nil || ctx.Err() == nil {
+			return err
+		}
 	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		text, _ := io.ReadAll(io.LimitReader(response.Body, maxStatus))
-		return refusal(response.StatusCode, strings.TrimSpace(string(text)))
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
 	}
-	if err := read(response.Body); err != nil && ctx.Err() == nil {
-		return err
-	}
-	return context.Cause(ctx)
+	return fmt.Errorf("mount %s: %w", name, err)
 }
-
-// refusal is an answer that tells why there is none.
-func refusal(code int, text string) error {
-	if code == http.StatusNotFound {
-		return &refused{text, fs.ErrNotExist}
-	}
-	return &refused{text, nil}
-}
-
-type refused struct {
-	text string
-	kind error
-}
-
-func (r *refused) Error() string { return r.text }
-func (r *refused) Unwrap() error { return r.kind }
 
 // dial connects to a socket. One that refuses is a leftover.
 func dial(ctx context.Context, dir, name string) (conn net.Conn, err error) {

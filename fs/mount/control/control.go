@@ -8,14 +8,15 @@
 //	GET  /v1/status                 one JSON object, a Status
 //	POST /v1/prefetch?path=PATH     a JSON object a line, each an Update
 //
-// With "&wait=1" the line goes on until all is read, and reading ahead ends
-// with the connection; without, it ends when the path is found, and reading
-// goes on. An answer other than 200 is a line of text that tells why. A path
-// /v2/ would be another protocol.
+// There is a line every second at least. With "&wait=1" they go on until all is
+// read, and reading ahead ends with the connection; without, they end when the
+// path is found, and reading goes on. A path /v2/ would be another protocol.
 package control
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"time"
 )
 
@@ -38,11 +39,12 @@ type Status struct {
 	PID     int       `json:"pid,omitempty"`
 	Started time.Time `json:"started,omitzero"`
 
-	FilesRead      int64 `json:"files_read"` // opened, by readers or ahead of them
-	BytesRead      int64 `json:"bytes_read"` // handed to readers
-	ObjectsFetched int64 `json:"objects_fetched"`
+	FilesRead      int64 `json:"files_read"`      // opened, by readers or ahead of them
+	BytesRead      int64 `json:"bytes_read"`      // handed to readers
+	ObjectsFetched int64 `json:"objects_fetched"` // whole
+	RangesFetched  int64 `json:"ranges_fetched"`  // of others
 	BytesFetched   int64 `json:"bytes_fetched"`
-	CacheHits      int64 `json:"cache_hits"` // trees and files that were here already
+	CacheHits      int64 `json:"cache_hits"` // objects and ranges that were here when they were asked for
 	Entries        int64 `json:"entries"`    // of the directories that were looked into
 	Requests       int64 `json:"requests"`   // of the kernel
 	Errors         int64 `json:"errors"`
@@ -60,10 +62,26 @@ type Progress struct {
 	TotalBytes int64 `json:"total_bytes"`
 }
 
-// Update is a line of the answer to a prefetch. The last one repeats the
-// progress of the one before.
+// Update is a line of the answer to a prefetch.
 type Update struct {
 	Progress
-	Done  bool   `json:"done,omitempty"`  // this is the last line
-	Error string `json:"error,omitempty"` // why it is, if all could not be read
+	Done    bool   `json:"done,omitempty"`    // this is the last line
+	Error   string `json:"error,omitempty"`   // why it is, if all could not be read
+	Missing bool   `json:"missing,omitempty"` // that is because there is no such path
 }
+
+// err is the error that the line tells of.
+func (u Update) err() error {
+	switch {
+	case u.Missing:
+		return &missingError{u.Error}
+	case u.Error != "":
+		return errors.New(u.Error)
+	}
+	return nil
+}
+
+type missingError struct{ text string }
+
+func (m *missingError) Error() string { return m.text }
+func (m *missingError) Unwrap() error { return fs.ErrNotExist }

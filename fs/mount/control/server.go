@@ -67,56 +67,50 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	_ = json.NewEncoder(w).Encode(s.mount.Status())
 }
 
+// aliveEvery is the time between two lines if there is nothing to tell.
+const aliveEvery = time.Second
+
 func (s *Server) prefetch(w http.ResponseWriter, r *http.Request) {
-	path := r.URL.Query().Get("path")
-	if r.URL.Query().Get("wait") == "1" {
-		a := answer{w: w}
-		a.end(s.mount.Prefetch(r.Context(), path, a.progress))
-		return
+	path, wait, ctx := r.URL.Query().Get("path"), r.URL.Query().Get("wait") == "1", s.lifetime
+	if wait {
+		ctx = r.Context()
 	}
-	found := make(chan struct{})
-	var once sync.Once
-	failed := make(chan error, 1)
+	reports, ended := make(chan Progress, 1), make(chan error, 1)
 	s.running.Go(func() {
-		failed <- s.mount.Prefetch(s.lifetime, path, func(Progress) { once.Do(func() { close(found) }) })
+		ended <- s.mount.Prefetch(ctx, path, func(p Progress) {
+			select {
+			case <-reports: // nobody took the one before
+			default:
+			}
+			reports <- p
+		})
 	})
-	a := answer{w: w}
+	alive := time.NewTicker(aliveEvery)
+	defer alive.Stop()
+	for u := (Update{}); !u.Done; {
+		select {
+		case u.Progress = <-reports:
+			u.Done = !wait
+		case err := <-ended:
+			u = last(u, reports, err)
+		case <-alive.C:
+		case <-r.Context().Done():
+			return
+		}
+		_ = json.NewEncoder(w).Encode(u) // who has left has ended the context
+		_ = http.NewResponseController(w).Flush()
+	}
+}
+
+// last is the last line, after u.
+func last(u Update, reports <-chan Progress, err error) Update {
 	select {
-	case <-found:
-		a.end(nil)
-	case err := <-failed:
-		a.end(err)
-	}
-}
-
-// answer is the answer to a prefetch. Before its first line it can still become
-// an error.
-type answer struct {
-	w     http.ResponseWriter
-	begun bool
-	last  Progress
-}
-
-func (a *answer) progress(p Progress) {
-	a.last = p
-	a.line(Update{Progress: p})
-}
-
-func (a *answer) end(err error) {
-	switch {
-	case err == nil:
-		a.line(Update{Progress: a.last, Done: true})
-	case a.begun:
-		a.line(Update{Progress: a.last, Done: true, Error: err.Error()})
-	case errors.Is(err, fs.ErrNotExist):
-		http.Error(a.w, err.Error(), http.StatusNotFound)
+	case u.Progress = <-reports:
 	default:
-		http.Error(a.w, err.Error(), http.StatusServiceUnavailable)
 	}
-}
-
-func (a *answer) line(u Update) {
-	a.begun = true
-	_ = json.NewEncoder(a.w).Encode(u) // who has left has ended the context
-	_ = http.NewResponseController(a.w).Flush()
+	u.Done = true
+	if err != nil {
+		u.Error, u.Missing = err.Error(), errors.Is(err, fs.ErrNotExist)
+	}
+	return u
 }

@@ -75,6 +75,18 @@ func (in *In) Read(p []byte) (int, error) {
 	return in.body.Read(p)
 }
 
+// Expand replaces data by the length bytes that it holds compressed.
+func (in *In) Expand(length uint64) error {
+	packed := make([]byte, in.Remaining())
+	io.ReadFull(in, packed)
+	in.Free()
+	plain, err := Expand(packed, length)
+	if err == nil {
+		in.body = mem.BufferSlice{mem.SliceBuffer(plain)}.Reader()
+	}
+	return err
+}
+
 // Free gives the rest of data back to gRPC.
 func (in *In) Free() {
 	if in.body != nil {

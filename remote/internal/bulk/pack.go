@@ -33,14 +33,15 @@ const (
 // Packer turns objects into messages of segments. It is not safe for
 // concurrent use. After an error of send it is of no use. Free it at the end.
 type Packer struct {
-	send     func(*Out) error
+	sender
 	segments []*pb.Segment
 	data     *Buffer
 }
 
-// NewPacker returns a Packer that gives its messages to send.
-func NewPacker(send func(*Out) error) *Packer {
-	return &Packer{send: send, data: NewBuffer()}
+// NewPacker returns a Packer that gives its messages to send, which takes them
+// to link. A peer that does not know zstd must not be sent to with squeeze.
+func NewPacker(send func(*Out) error, link *Link, squeeze bool) *Packer {
+	return &Packer{sender: newSender(send, link, squeeze), data: NewBuffer()}
 }
 
 // Free gives back what p holds. What was not flushed is lost.
@@ -95,12 +96,13 @@ func (p *Packer) Flush() error {
 	if len(p.segments) == 0 {
 		return nil
 	}
+	data, plain := p.squeezed(p.data)
 	// Both directions number their fields alike.
-	fields, err := proto.Marshal(&pb.ReadObjectsResponse{Segment: p.segments})
+	fields, err := proto.Marshal(&pb.ReadObjectsResponse{Segment: p.segments, Plain: plain})
 	if err != nil {
 		return err
 	}
-	message := &Out{Fields: fields, DataField: dataField, Data: p.data}
+	message := &Out{Fields: fields, DataField: dataField, Data: data}
 	p.segments, p.data = p.segments[:0], NewBuffer()
-	return p.send(message)
+	return p.sendOut(message)
 }

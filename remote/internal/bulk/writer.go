@@ -8,18 +8,22 @@ import (
 	"github.com/fstree/fstree/remote/internal/wire"
 )
 
-// Writer turns a stream of bytes into messages of one field. It is not safe for
+// The numbers of the fields in ReadSliceResponse.
+const (
+	sliceField = 1 // data
+	plainField = 2
+)
+
+// Writer turns a stream of bytes into messages of ReadSlice. It is not safe for
 // concurrent use. After an error it is of no use. Free it at the end.
 type Writer struct {
-	send  func(*Out) error
-	field protowire.Number
-	data  *Buffer
+	sender
+	data *Buffer
 }
 
-// NewWriter returns a Writer that gives its messages to send. The field of
-// their bytes has the number field.
-func NewWriter(send func(*Out) error, field protowire.Number) *Writer {
-	return &Writer{send: send, field: field, data: NewBuffer()}
+// NewWriter returns a Writer, as NewPacker does.
+func NewWriter(send func(*Out) error, link *Link, squeeze bool) *Writer {
+	return &Writer{newSender(send, link, squeeze), NewBuffer()}
 }
 
 // Free gives back what w holds. What was not flushed is lost.
@@ -63,7 +67,12 @@ func (w *Writer) Flush() error {
 	if w.data.Len() == 0 {
 		return nil
 	}
-	message := &Out{DataField: w.field, Data: w.data}
+	data, plain := w.squeezed(w.data)
 	w.data = NewBuffer()
-	return w.send(message)
+	message := &Out{DataField: sliceField, Data: data}
+	if plain > 0 {
+		message.Fields = protowire.AppendTag(nil, plainField, protowire.VarintType)
+		message.Fields = protowire.AppendVarint(message.Fields, plain)
+	}
+	return w.sendOut(message)
 }
