@@ -13,7 +13,7 @@ FUZZTIME ?= 20s
 # The tests create very many files: in memory, where there is room for them.
 SCRATCH := $(if $(wildcard /dev/shm/.),/dev/shm,$(or $(TMPDIR),/tmp))
 
-.PHONY: all build install quickstart test setup lint generate unit stories fuzz bench-worktree bench-transfer bench-mount clean
+.PHONY: all build install quickstart test setup lint generate unit stories fuzz bench-worktree bench-transfer bench-mount bench-store clean
 
 all: build
 
@@ -72,6 +72,10 @@ bench-transfer: build
 # needs root and /dev/fuse.
 bench-mount: build
 	$(GO) run ./scripts/bench-mount $(BENCHFLAGS)
+
+# bench-store measures the local store against a file for each object.
+bench-store:
+	$(GO) run ./scripts/bench-store $(BENCHFLAGS)
 
 clean:
 	rm -rf bin dist

@@ -9,10 +9,10 @@ import (
 	"github.com/dgraph-io/badger/v4/options"
 )
 
-// databaseOptions keep Badger small. Values are entries of some thirty bytes
-// and lists of up to a thousand short names, so everything is in its tables, and
-// its value log stays empty. Its memory goes with the size of a table, several of
-// which are built at a time; small ones still open in about 50 µs each.
+// databaseOptions keep Badger small. Values are entries of some thirty bytes and
+// lists of up to a thousand short names, so everything is in its tables, and its
+// value log stays empty. Its memory goes with the size of a table, a dozen of
+// which may be built at a time; small ones still open in about 50 µs each.
 // Uncompressed blocks need no cache.
 func databaseOptions(s *Store) badger.Options {
 	opt := badger.DefaultOptions(s.path(indexDir)).
@@ -25,8 +25,8 @@ func databaseOptions(s *Store) badger.Options {
 		WithBlockCacheSize(0).
 		WithMemTableSize(2 << 20).
 		WithNumMemtables(2).
-		WithBaseTableSize(1 << 20).
-		WithBaseLevelSize(2 << 20). // few tables are in a compaction at a time
+		WithBaseTableSize(1 << 19).
+		WithBaseLevelSize(4 << 20). // few tables are in a compaction at a time
 		WithNumLevelZeroTables(4).
 		WithNumLevelZeroTablesStall(8).
 		WithNumCompactors(2).

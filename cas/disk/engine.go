@@ -1,10 +1,12 @@
 package disk
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -169,22 +171,32 @@ func (x *engine) loadTotals(txn *badger.Txn) error {
 
 // appendTotals appends t, and what waits for the order:
 //
-//	u32 bucket   names   u32 checksum
+//	totals   u32 bucket   names   u32 checksum
 func appendTotals(b []byte, t totals, waiting orderRecord) []byte {
+	start := len(b)
 	b, _ = binary.Append(b, binary.LittleEndian, t)
 	b = binary.LittleEndian.AppendUint32(b, waiting.place.bucket)
-	return append(b, waiting.value()...)
+	b = append(b, waiting.names...)
+	return binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[start:], castagnoli))
 }
 
-// setTotals is the reverse of appendTotals. Versions of this program that know
-// no order write less, so that it counts as incomplete after them.
+// earlierTotals is what versions of this program write that know no order. So it
+// counts as incomplete after them.
+const earlierTotals = 4 * 8
+
+// setTotals is the reverse of appendTotals.
 func (x *engine) setTotals(b []byte) error {
-	whole := make([]byte, binary.Size(x.totals)+4)
-	if copy(whole, b) < len(whole) {
-		return decode(whole, &x.totals)
+	if len(b) == earlierTotals {
+		return decode(append(bytes.Clone(b), 0), &x.totals)
 	}
-	x.waiting.place.bucket = binary.LittleEndian.Uint32(whole[len(whole)-4:])
-	return errors.Join(decode(whole, &x.totals), x.waiting.setValue(b[len(whole):]))
+	names := binary.Size(x.totals) + 4
+	end := len(b) - 4
+	if end < names || (end-names)%shortName != 0 || crc32.Checksum(b[:end], castagnoli) != binary.LittleEndian.Uint32(b[end:]) {
+		return fmt.Errorf("%w: the totals are malformed", errDamaged)
+	}
+	x.waiting.place.bucket = binary.LittleEndian.Uint32(b[names-4:])
+	x.waiting.names = bytes.Clone(b[names:end])
+	return decode(b, &x.totals)
 }
 
 func decode(b []byte, v any) error {

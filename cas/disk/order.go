@@ -72,25 +72,28 @@ func (r orderRecord) equal(o orderRecord) bool {
 
 func orderRecordOf(found *badger.Item) (r orderRecord, err error) {
 	key := found.Key()
-	if len(key) != 1+4+8 {
-		return r, errDamagedOrder
+	value, err := found.ValueCopy(nil)
+	if err == nil {
+		r, err = decodeOrderRecord(key, value)
 	}
-	r.place = orderPlace{binary.BigEndian.Uint32(key[1:]), binary.BigEndian.Uint64(key[5:])}
-	return r, found.Value(r.setValue)
+	if err != nil {
+		return r, fmt.Errorf("%w: a record of the order: %w", errDamaged, err)
+	}
+	return r, nil
 }
 
-var errDamagedOrder = fmt.Errorf("%w: a record of the order is malformed", errDamaged)
-
-// setValue is the reverse of value.
-func (r *orderRecord) setValue(b []byte) error {
-	if len(b) < 4 {
-		return errDamagedOrder
+// decodeOrderRecord is the reverse of key and value. The error is errMalformed.
+func decodeOrderRecord(key, value []byte) (r orderRecord, err error) {
+	end := len(value) - 4
+	if len(key) != 1+4+8 || end < 0 || end%shortName != 0 {
+		return r, errMalformed
 	}
-	r.names = bytes.Clone(b[:len(b)-4])
-	if len(r.names)%shortName != 0 || r.checksum() != binary.LittleEndian.Uint32(b[len(b)-4:]) {
-		return errDamagedOrder
+	r.place = orderPlace{binary.BigEndian.Uint32(key[1:]), binary.BigEndian.Uint64(key[5:])}
+	r.names = value[:end:end]
+	if r.checksum() != binary.LittleEndian.Uint32(value[end:]) {
+		return r, errMalformed
 	}
-	return nil
+	return r, nil
 }
 
 // name enters a name in the bucket of used.

@@ -236,7 +236,7 @@ func forgetOrder(t *testing.T, x *engine, isForgotten func(bucket uint32) bool) 
 				}
 			}
 		}
-		return txn.Set([]byte{totalsKey}, totals[:4*8])
+		return txn.Set([]byte{totalsKey}, totals[:earlierTotals])
 	})
 	if err != nil {
 		t.Fatal(err)

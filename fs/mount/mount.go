@@ -135,7 +135,7 @@ func (s *Server) connect(fd int) (watched int, err error) {
 // prepare reads the root, so that there is no mount without one. What is below
 // it begins to come while the mounting goes on.
 func (fs *fileSystem) prepare(ctx context.Context) error {
-	c := caller{interrupt: ctx.Done(), ended: func() bool { return true }}
+	c := callerUntil(ctx.Done())
 	d, t, err := fs.directory(c, root)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
