@@ -60,6 +60,6 @@ func (r *stream) advance(b span, most int64) span {
 	}
 	next := span{r.ahead, goal}
 	r.ahead = goal
-	r.window = min(2*r.window, most)
+	r.window = min(4*r.window, most)
 	return next
 }

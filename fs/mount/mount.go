@@ -45,8 +45,6 @@ type content interface {
 	fuse.RawFileSystem
 	// prepare makes sure that there is something to show.
 	prepare(ctx context.Context) error
-	// begin is called when the kernel can ask.
-	begin()
 	// locate returns the tree that path leads into, and the path in there. The
 	// tree stays until it is released.
 	locate(c caller, path string) (fs *fileSystem, inside string, release func(), err error)
@@ -93,7 +91,6 @@ func start(ctx context.Context, dir string, shared *shared, end context.CancelFu
 	shared.enablePassthrough()
 	s.device = deviceOf(s.dir)
 	raiseReadahead(s.device)
-	content.begin()
 	go s.serve(watched)
 	return s, nil
 }
@@ -135,23 +132,22 @@ func (s *Server) connect(fd int) (watched int, err error) {
 	return watched, err
 }
 
-// prepare reads the root, so that there is no mount without one.
+// prepare reads the root, so that there is no mount without one. What is below
+// it begins to come while the mounting goes on.
 func (fs *fileSystem) prepare(ctx context.Context) error {
 	c := callerUntil(ctx.Done())
 	d, t, err := fs.directory(c, root)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	if err == nil {
-		fs.chooseMode(c, d, t)
+	if err != nil {
+		return err
 	}
-	return err
-}
-
-func (fs *fileSystem) begin() {
 	if fs.opt.Prefetch > PrefetchNothing || len(fs.opt.PrefetchPaths) > 0 {
 		fs.running.Go(fs.prefetch)
 	}
+	fs.chooseMode(c, d, t)
+	return nil
 }
 
 func (fs *fileSystem) locate(_ caller, path string) (*fileSystem, string, func(), error) {

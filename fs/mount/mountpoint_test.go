@@ -177,7 +177,7 @@ func TestRootRaisesReadahead(t *testing.T) {
 	m := mountChild(t, childOptions{Source: write(t, map[string]string{"file": "x"})})
 	e, _, _ := mountedOn(m.dir)
 	got, err := os.ReadFile("/sys/class/bdi/" + e.device + "/read_ahead_kb")
-	if err != nil || strings.TrimSpace(string(got)) != "1024" {
+	if err != nil || strings.TrimSpace(string(got)) != "2048" {
 		t.Errorf("%q KiB, %v", got, err)
 	}
 }

@@ -94,9 +94,10 @@ func deviceOf(dir string) string {
 	return m.device
 }
 
-// raiseReadahead lets the kernel read ahead as much as one read may bring. Its
-// own limit for FUSE is an eighth of that. Only root may; nothing depends on it.
+// raiseReadahead lets the kernel read ahead two reads at a time, so that one is
+// answered while the reader takes the other. Its own limit for FUSE is a
+// sixteenth of that. Only root may; nothing depends on it.
 func raiseReadahead(device string) {
 	path := "/sys/class/bdi/" + device + "/read_ahead_kb"
-	_ = os.WriteFile(path, []byte(strconv.Itoa(maxRead>>10)), 0)
+	_ = os.WriteFile(path, []byte(strconv.Itoa(2*maxRead>>10)), 0)
 }

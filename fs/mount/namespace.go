@@ -169,8 +169,6 @@ func (ns *namespace) prepare(context.Context) error {
 	return nil
 }
 
-func (ns *namespace) begin() {}
-
 func (ns *namespace) locate(c caller, path string) (*fileSystem, string, func(), error) {
 	name, inside, _ := strings.Cut(strings.Trim(path, "/"), "/")
 	d, err := cas.ParseDigest(name)

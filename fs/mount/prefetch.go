@@ -191,6 +191,9 @@ func (p *prefetcher) learnSize(id uint32) error {
 // readTrees opens one directory for every distinct tree below top, a level at a
 // time.
 func (p *prefetcher) readTrees(top uint32) {
+	var sizing errgroup.Group
+	sizing.SetLimit(prefetchParallel)
+	defer sizing.Wait()
 	seen := map[cas.Digest]struct{}{}
 	for level := []uint32{top}; len(level) > 0 && p.goesOn(); {
 		p.readClosures(level)
@@ -199,7 +202,7 @@ func (p *prefetcher) readTrees(top uint32) {
 		readers.SetLimit(prefetchParallel)
 		for i, id := range level {
 			readers.Go(func() error {
-				found[i] = p.readTree(id)
+				found[i] = p.readTree(id, &sizing)
 				return nil
 			})
 		}
@@ -217,8 +220,9 @@ func (p *prefetcher) tooMany() bool {
 	return nodes >= p.limit
 }
 
-// readTree opens directory id and returns the directories in it.
-func (p *prefetcher) readTree(id uint32) (dirs []uint32) {
+// readTree opens directory id and returns the directories in it. It does not
+// wait for the sizes.
+func (p *prefetcher) readTree(id uint32, sizing *errgroup.Group) (dirs []uint32) {
 	if !p.goesOn() {
 		return nil
 	}
@@ -229,9 +233,12 @@ func (p *prefetcher) readTree(id uint32) (dirs []uint32) {
 		return nil
 	}
 	for first := d.first; first < d.first+d.count; first += sizesAtOnce {
-		if err := p.askSizes(p.caller.wait, d, t, first); err != nil {
-			p.failed(id, err)
-		}
+		sizing.Go(func() error {
+			if err := p.askSizes(p.caller.wait, d, t, first); err != nil {
+				p.failed(id, err)
+			}
+			return nil
+		})
 	}
 	p.trees.Add(1)
 	for i := range d.count {

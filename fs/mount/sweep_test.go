@@ -150,3 +150,31 @@ func TestSweepIsBounded(t *testing.T) {
 		t.Errorf("%d files of a megabyte were fetched after 100 steps", ahead)
 	}
 }
+
+func TestDirectoriesThatAreAlikeShareTheirSizes(t *testing.T) {
+	s, d, err := newSynthetic(1, 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := tree.Read(t.Context(), s, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	below := content.At(0).Digest
+	if content, err = tree.Read(t.Context(), s, below); err != nil {
+		t.Fatal(err)
+	}
+	table := newTable()
+	first, _ := table.open(root, below, content)
+	table.setSizes([]uint32{first.first + 3}, []int64{1234})
+	second, _ := table.open(first.first+9, below, content) // as if that were a directory
+	for i := range uint32(9) {
+		want := int64(sizeUnasked)
+		if i == 3 {
+			want = 1234
+		}
+		if n, _ := table.get(second.first + i); n.size != want {
+			t.Errorf("entry %d: size %d, want %d", i, n.size, want)
+		}
+	}
+}

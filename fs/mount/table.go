@@ -53,11 +53,12 @@ type table struct {
 	pages [][]node // all of them pageSize long, except the first one while it is alone
 	count uint32
 	dirs  []dir
-	bytes int64 // sum of the sizes that are known
+	alike map[cas.Digest]uint32 // index in dirs of the first one with a tree
+	bytes int64                 // sum of the sizes that are known
 }
 
 func newTable() *table {
-	t := &table{}
+	t := &table{alike: map[cas.Digest]uint32{}}
 	t.grow(1)
 	*t.at(root) = node{mode: syscall.S_IFDIR | 0o755}
 	return t
@@ -134,7 +135,25 @@ func (t *table) open(id uint32, digest cas.Digest, content *tree.Tree) (dir, err
 		n.dir = uint32(len(t.dirs) - 1)
 		*t.at(d.first + i) = n
 	}
+	t.copySizes(d)
 	return d, nil
+}
+
+// copySizes gives the files of d the sizes that are known from a directory with
+// the same tree.
+func (t *table) copySizes(d dir) {
+	first, known := t.alike[d.digest]
+	if !known {
+		t.alike[d.digest] = uint32(len(t.dirs) - 1)
+		return
+	}
+	for i := range d.count {
+		n := t.at(d.first + i)
+		if from := t.at(t.dirs[first].first + i); n.isFile() && n.size < 0 && from.size >= 0 {
+			n.size = from.size
+			t.bytes += n.size
+		}
+	}
 }
 
 func nodeOf(e tree.Entry) node {
