@@ -13,7 +13,7 @@ FUZZTIME ?= 20s
 # The tests create very many files: in memory, where there is room for them.
 SCRATCH := $(if $(wildcard /dev/shm/.),/dev/shm,$(or $(TMPDIR),/tmp))
 
-.PHONY: all build install quickstart test setup lint generate unit stories fuzz bench-worktree bench-transfer bench-store clean
+.PHONY: all build install quickstart test setup lint generate unit stories fuzz bench-worktree bench-transfer bench-mount bench-store clean
 
 all: build
 
@@ -67,6 +67,11 @@ bench-worktree: build
 bench-transfer: build
 	scripts/setup.sh bench
 	$(GO) run ./scripts/bench-transfer $(BENCHFLAGS)
+
+# bench-mount measures mounts against a native directory, cold and warm. It
+# needs root and /dev/fuse.
+bench-mount: build
+	$(GO) run ./scripts/bench-mount $(BENCHFLAGS)
 
 # bench-store measures the local store against a file for each object.
 bench-store:

@@ -45,9 +45,9 @@ var allowed = map[string][]string{
 	"scripts/genproto":       {},
 	"scripts/internal/bench": {},
 	"scripts/bench-worktree": {"cas", "scripts/internal/bench"},
-	"scripts/bench-transfer": {"scripts/internal/bench"},
-	"scripts/bench-store":    {"cas/disk", "scripts/internal/bench"},
+	"scripts/bench-transfer": {"cas", "cas/memory", "cas/tree", "proto", "grpc", "remote", "remote/transfer", "scripts/internal/bench"},
 	"scripts/bench-mount":    {"scripts/internal/bench"},
+	"scripts/bench-store":    {"cas/disk", "scripts/internal/bench"},
 }
 
 // libraries are the ones that only some packages may know.

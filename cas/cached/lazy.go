@@ -238,26 +238,57 @@ func (l *lazy) readHere(p []byte, off int64, flights []*rangeFlight) (n int, err
 	return n, err
 }
 
-// readNear reads what near has kept. What near can't read it is not asked for
-// again: the object goes on without it.
+// readNear reads what near has kept.
 func (l *lazy) readNear(p []byte, off int64) (int, error) {
 	l.mu.Lock()
-	var r io.ReaderAt = l.part
-	if l.whole != nil {
-		r = l.whole
-	}
+	part, whole := l.part, l.whole
 	l.mu.Unlock()
-	if r == nil {
+	var r io.ReaderAt = part
+	switch {
+	case whole != nil:
+		r = whole
+	case part == nil:
 		return 0, bao.ErrMissing
 	}
 	n, err := r.ReadAt(p, off)
 	if n == len(p) {
 		return n, nil
 	}
-	if !errors.Is(err, bao.ErrMissing) {
-		l.mu.Lock()
-		l.part, l.whole = nil, nil
-		l.mu.Unlock()
+	if whole != nil {
+		l.reopen(whole)
+	} else if !errors.Is(err, bao.ErrMissing) {
+		l.distrust(part)
 	}
 	return 0, fmt.Errorf("%w: %w", bao.ErrMissing, err)
+}
+
+// distrust has the object go on without a part that can't be read.
+func (l *lazy) distrust(part bao.PartialObject) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.part == part {
+		l.part = nil
+	}
+}
+
+// reopen has near look again at an object that was whole and can't be read:
+// it was damaged or lost, and is to be kept anew.
+func (l *lazy) reopen(lost cas.RandomObject) {
+	o, _ := l.store.near.Get(l.store.lifetime, l.digest)
+	whole, _ := o.(cas.RandomObject)
+	var part bao.PartialObject
+	if whole == nil {
+		part, _ = l.store.near.(bao.PartialStore).OpenPartial(l.store.lifetime, l.digest, l.size)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if whole != nil {
+		l.opened = append(l.opened, whole)
+	}
+	if part != nil {
+		l.opened = append(l.opened, part)
+	}
+	if l.whole == lost {
+		l.whole, l.part = whole, part
+	}
 }

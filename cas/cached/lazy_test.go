@@ -482,3 +482,41 @@ func TestClosedLazyObjectsAreForgotten(t *testing.T) {
 		t.Errorf("%d are kept", n)
 	}
 }
+
+// fragile is an object that can be broken.
+type fragile struct {
+	cas.RandomObject
+	broken *atomic.Bool
+}
+
+func (f fragile) ReadAt(p []byte, off int64) (int, error) {
+	if f.broken.Load() {
+		return 0, errBroken
+	}
+	return f.RandomObject.ReadAt(p, off)
+}
+
+func TestWholeObjectThatIsLostIsFetchedAgain(t *testing.T) {
+	near, far, s, d, data := large(t)
+	var broken atomic.Bool
+	near.get = func(ctx context.Context, d cas.Digest) (cas.Object, error) {
+		o, err := near.Store.Get(ctx, d)
+		if err != nil || broken.Load() {
+			return nil, &cas.NotFoundError{Digest: d}
+		}
+		return fragile{o.(cas.RandomObject), &broken}, nil
+	}
+	l := openLazily(t, s, d, largeSize)
+	if err := l.Fetch(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	expectAt(t, l, data, 1<<20, 100)
+	near.Remove(d)
+	broken.Store(true)
+	slices := far.slices.Load()
+	expectAt(t, l, data, 1<<20, 100)
+	expectAt(t, l, data, 1<<20, 100)
+	if n := far.slices.Load(); n != slices+1 {
+		t.Errorf("%d slices were fetched for one", n-slices)
+	}
+}

@@ -18,7 +18,7 @@ type batch struct {
 
 // A batch with this much in it is full.
 const (
-	batchBytes = 1 << 20
+	batchBytes = 512 << 10
 	batchCount = 1024
 )
 

@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"time"
 
 	"github.com/fstree/fstree/cas"
+	"github.com/fstree/fstree/cas/bao"
 	"github.com/fstree/fstree/cas/castest"
 )
 
@@ -253,4 +255,57 @@ func copyAll(w io.Writer, r io.Reader) error {
 	defer copyBuffers.Put(buf)
 	_, err := io.CopyBuffer(struct{ io.Writer }{w}, r, buf[:])
 	return err
+}
+
+// BenchmarkAddParts adds an object in one slice, as it comes from memory, with
+// its promotion and without.
+func BenchmarkAddParts(b *testing.B) {
+	const size = 512 << 20
+	from := newSource(size, 1)
+	slice := bao.Slice{Size: size, Len: size, ProveSize: true}
+	sent := from.slice(slice)
+	for _, whole := range []bool{true, false} {
+		b.Run(fmt.Sprintf("whole=%v", whole), func(b *testing.B) {
+			s := openOwner(b, b.TempDir())
+			b.SetBytes(size)
+			for b.Loop() {
+				p := from.open(b, s)
+				sent := sent
+				if !whole {
+					sent = sent[:len(sent)-1]
+				}
+				err := p.Add(b.Context(), slice, bytes.NewReader(sent))
+				if (err == nil) != whole {
+					b.Fatal(err)
+				}
+				p.Close()
+				b.StopTimer()
+				if err := s.SetAside(b.Context(), from.digest); err != nil {
+					b.Fatal(err)
+				}
+				os.RemoveAll(s.path(damagedDir))
+				os.Mkdir(s.path(damagedDir), 0o700)
+				removeAll(s.partPath(from.digest, size))
+				b.StartTimer()
+			}
+		})
+	}
+}
+
+func BenchmarkReadParts(b *testing.B) {
+	from := newSource(64<<20, 1)
+	s := openOwner(b, b.TempDir())
+	p := from.open(b, s)
+	from.mustFill(b, p, 0, 63<<20)
+	for _, n := range []int{4 << 10, 128 << 10, 1 << 20} {
+		b.Run(fmt.Sprintf("%dKiB", n>>10), func(b *testing.B) {
+			b.SetBytes(int64(n))
+			buf := make([]byte, n)
+			for at := 0; b.Loop(); at = (at + n) % (62 << 20) {
+				if _, err := p.ReadAt(buf, int64(at)); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

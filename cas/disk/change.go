@@ -36,6 +36,9 @@ func (x *engine) record(_ context.Context, items []item, keep limits) error {
 		}
 		return nil
 	})
+	if len(items) == 0 {
+		x.countPartials() // they have grown
+	}
 	x.evictSoon(keep)
 	return err
 }
@@ -45,27 +48,28 @@ func (x *engine) record(_ context.Context, items []item, keep limits) error {
 // there, or is proved by whoever opens it first; no file is ever without an
 // entry. The outboard follows: an object without one is no harm.
 func (x *engine) publish(_ context.Context, p publication) error {
-	if strings.ContainsRune(p.Temp+p.Outboard, filepath.Separator) {
+	if strings.ContainsRune(p.Temp+p.Outboard+p.Parts, filepath.Separator) {
 		return x.failed(fs.ErrInvalid)
 	}
 	d := p.Digest
 	x.files.Lock()
 	defer x.files.Unlock()
+	data, outboard := x.store.sources(p)
 	published := x.published(d)
-	if published && p.Outboard != "" {
-		x.moveOutboard(d, x.store.path(tmpDir, p.Outboard))
+	if published {
+		x.moveOutboard(d, outboard)
 	}
-	if published || p.Temp == "" {
+	if published || data == "" {
 		return nil
 	}
 	e := entry{kind: filed, size: p.Size, used: x.clock()}
 	if err := x.replace(d, e); err != nil {
 		return err
 	}
-	info, err := x.move(d, p.Temp)
+	info, err := x.move(p, data)
 	moved := err == nil || errors.Is(err, fs.ErrNotExist) && x.moved(d, p.Size)
-	if moved && p.Outboard != "" {
-		x.moveOutboard(d, x.store.path(tmpDir, p.Outboard))
+	if moved {
+		x.moveOutboard(d, outboard)
 	}
 	if moved && err != nil {
 		return nil
@@ -74,6 +78,10 @@ func (x *engine) publish(_ context.Context, p publication) error {
 		return x.failed(errors.Join(err, x.forgetLocked(item{d, e})))
 	}
 	e.identity = identityOf(info)
+	if p.Parts != "" {
+		e.identity = e.identity.untilReboot(x.store.boot)
+		x.countPartials()
+	}
 	err = x.replace(d, e)
 	x.evictSoon(p.Keep)
 	return err
@@ -86,7 +94,7 @@ func (x *engine) published(d cas.Digest) bool {
 		return false
 	}
 	entries, err := x.entries([]cas.Digest{d})
-	return err == nil && entries[0].kind == filed && entries[0].identity == identityOf(info)
+	return err == nil && entries[0].kind == filed && x.store.fits(entries[0].identity, info)
 }
 
 // moved tells whether an owner that went away before it could answer has moved
@@ -96,15 +104,50 @@ func (x *engine) moved(d cas.Digest, size int64) bool {
 	return err == nil && info.Size() == size
 }
 
-func (x *engine) move(d cas.Digest, temp string) (os.FileInfo, error) {
-	path := x.store.objectPath(d)
+// sources returns where the files of p are, none for one that it has not.
+func (s *Store) sources(p publication) (data, outboard string) {
+	if p.Parts != "" {
+		return s.path(partialDir, p.Parts, partData), s.path(partialDir, p.Parts, partOutboard)
+	}
+	if p.Temp != "" {
+		data = s.path(tmpDir, p.Temp)
+	}
+	if p.Outboard != "" {
+		outboard = s.path(tmpDir, p.Outboard)
+	}
+	return data, outboard
+}
+
+func (x *engine) move(p publication, from string) (os.FileInfo, error) {
+	if err := p.check(from); err != nil {
+		return nil, err
+	}
+	path := x.store.objectPath(p.Digest)
 	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
-	if err := os.Rename(x.store.path(tmpDir, temp), path); err != nil {
+	if err := os.Rename(from, path); err != nil {
 		return nil, err
 	}
+	if p.Parts != "" {
+		os.Chmod(path, 0o444) // as all objects are
+	}
 	return os.Lstat(path)
+}
+
+// check returns an error for parts that are not those that were verified.
+func (p publication) check(from string) error {
+	if p.Parts == "" {
+		return nil
+	}
+	info, err := os.Lstat(from)
+	if err != nil {
+		return err
+	}
+	if identityOf(info).inode != p.Inode || info.Size() != p.Size {
+		return fs.ErrInvalid
+	}
+	return nil
 }
 
 func (x *engine) replace(d cas.Digest, e entry) error {

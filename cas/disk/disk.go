@@ -12,6 +12,9 @@
 // object is hashed, or when it is missed, and goes with the object. It takes a
 // thousandth of the object's bytes, which are not counted.
 //
+// Of such an object parts may be here, in a directory under partial/, verified
+// and added by any number of processes, until it is whole: see OpenPartial.
+//
 // Badger lets one process in. Whoever needs the index first opens it and
 // answers everybody else's questions on a Unix socket; the bytes of objects
 // never take that way, every process reads and writes them itself. When the
@@ -25,16 +28,21 @@
 // from the packs and files: records in packs name their objects, as the paths
 // of files do. What was damaged is kept for a week, for whoever wants to look.
 //
+// A file made of parts is proved again after each start of the machine, for its
+// length does not tell what a power failure took.
+//
 // Beyond Options.Size the least recently used objects are evicted, after writes
 // in the background, to a hundredth below, and by Evict; but not those that were
-// used within Options.Retention or that somebody holds. See Hold. A use is noted
-// if the last one is five minutes old. The index keeps an order of use, so that
-// evictions cost what they remove, besides a look at each object that was used
-// since it was looked at last. See Epoch for who wants to know whether anything
-// was lost at all.
+// used within Options.Retention or that somebody holds. See Hold. Partial objects
+// go with the others, by what they take on disk, unless somebody has them open.
+// A use is noted if the last one is five minutes old. The index keeps an order
+// of use, so that evictions cost what they remove, besides a look at each object
+// that was used since it was looked at last. See Epoch for who wants to know
+// whether anything was lost at all.
 //
 // Memory: the index is mapped, some 85 bytes for an object; Badger takes 30 to
-// 60 MB while it writes, each object on its way at most 1 MiB.
+// 60 MB while it writes, each object on its way at most 1 MiB, with the small
+// ones that AddMany has gathered before it.
 package disk
 
 import (
@@ -46,6 +54,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/fstree/fstree/cas"
@@ -83,6 +92,7 @@ type Store struct {
 	now func() time.Time
 
 	patience time.Duration
+	boot     uint64
 
 	lifetime context.Context
 	end      context.CancelFunc
@@ -93,6 +103,7 @@ type Store struct {
 	kept    kept
 	marks   marks
 	proofs  chan struct{} // held while a file is hashed anew
+	grown   atomic.Int64  // bytes added to partial objects that the index does not know of
 
 	ways ways
 	gate sync.RWMutex // held for reading by whoever asks the index
@@ -114,7 +125,7 @@ func Open(dir string, opt Options) (*Store, error) {
 	}
 	s := &Store{
 		dir: dir, opt: opt, log: opt.Log, now: time.Now, patience: patience,
-		proofs: make(chan struct{}, 1), writer: newPackWriter(reserve),
+		proofs: make(chan struct{}, 1), boot: thisBoot(), writer: newPackWriter(reserve),
 	}
 	s.lifetime, s.end = context.WithCancel(context.Background())
 	s.packer.start(s)
@@ -174,6 +185,7 @@ const (
 	indexDir     = "index"
 	objectsDir   = "objects"
 	outboardsDir = "outboards" // beside objects/
+	partialDir   = "partial"   // objects of which parts are here
 	packsDir     = "packs"
 	tmpDir       = "tmp"     // files on their way to objects/ and outboards/, locked by their writer
 	holdsDir     = "holds"   // what must not be evicted, locked by who holds it
@@ -196,7 +208,7 @@ func prepare(dir string) error {
 	if err := private(dir); err != nil {
 		return err
 	}
-	for _, sub := range []string{runDir, indexDir, objectsDir, outboardsDir, packsDir, tmpDir, holdsDir, damagedDir} {
+	for _, sub := range []string{runDir, indexDir, objectsDir, outboardsDir, partialDir, packsDir, tmpDir, holdsDir, damagedDir} {
 		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 			return bare(err)
 		}

@@ -39,11 +39,12 @@ type engine struct {
 	damaged atomic.Bool
 	giveUp  func() // makes the Store lose this engine
 
-	eviction chan struct{} // held by the one eviction that is under way
-	touches  touches
-	losses   losses
-	counts   counts
-	read     atomic.Int64 // entries that were read without asking for their digests
+	eviction     chan struct{} // held by the one eviction that is under way
+	touches      touches
+	losses       losses
+	counts       counts
+	read         atomic.Int64 // entries that were read without asking for their digests
+	partialBytes atomic.Int64 // as of the last time that somebody counted
 
 	files sync.Mutex // held while a file gets or loses its name; before mu
 
@@ -84,6 +85,7 @@ func openEngine(s *Store) (*engine, error) {
 		s.removeLeftovers()
 		s.beginEpoch()
 		x.counts.load(s)
+		x.countPartials()
 		return x, nil
 	}
 	if full := s.room(reserve); full != nil {

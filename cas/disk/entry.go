@@ -46,6 +46,27 @@ func identityOf(info os.FileInfo) identity {
 	return identity{inode: st.Ino, mtime: st.Mtim.Nano(), ctime: st.Ctim.Nano()}
 }
 
+// untilReboot returns what is noted of a file whose bytes a power failure may
+// take without a trace, as those of a file that was not written from its start
+// to its end: its length tells nothing. It fits until the machine starts again.
+func (i identity) untilReboot(boot uint64) identity {
+	i.inode ^= boot
+	return i
+}
+
+// fits tells whether a file that looks like info was not written to since it had
+// the identity i.
+func (s *Store) fits(i identity, info os.FileInfo) bool {
+	seen := identityOf(info)
+	return i == seen || i == seen.untilReboot(s.boot)
+}
+
+// thisBoot is a number for this run of the machine.
+func thisBoot() uint64 {
+	b, _ := cas.Sum([]byte(bootID())).MarshalBinary()
+	return binary.LittleEndian.Uint64(b[1:])
+}
+
 // item is an object with its entry.
 type item struct {
 	digest cas.Digest

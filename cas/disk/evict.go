@@ -34,7 +34,7 @@ func (s *Store) limits() limits { return limits{s.opt.Size, s.opt.Retention.Nano
 func (x *engine) evictSoon(keep limits) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	due := keep.Size > 0 && x.totals.Bytes > keep.Size && x.store.now().After(x.nextEviction)
+	due := keep.Size > 0 && x.totals.Bytes+x.partialBytes.Load() > keep.Size && x.store.now().After(x.nextEviction)
 	if !due || x.evicting || x.lifetime.Err() != nil {
 		return
 	}
@@ -59,7 +59,7 @@ func (x *engine) evictNow(keep limits) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	x.evicting = false
-	if x.totals.Bytes > keep.Size {
+	if x.totals.Bytes+x.partialBytes.Load() > keep.Size {
 		x.nextEviction = x.store.now().Add(evictPause)
 	}
 }
@@ -86,8 +86,9 @@ func (x *engine) evict(ctx context.Context, keep limits) (done evicted, err erro
 }
 
 func (x *engine) evictTo(ctx context.Context, keep limits) (done evicted, err error) {
+	partial := x.countPartials()
 	x.mu.Lock()
-	excess := x.totals.Bytes - keep.Size
+	excess := x.totals.Bytes + bytesOf(partial) - keep.Size
 	x.mu.Unlock()
 	if keep.Size <= 0 || excess <= 0 {
 		return done, nil
@@ -99,7 +100,10 @@ func (x *engine) evictTo(ctx context.Context, keep limits) (done evicted, err er
 	if err := x.change(func(c *change) error { c.allRecords = true; return nil }); err != nil {
 		return done, x.failed(err)
 	}
-	v := eviction{engine: x, held: holds{store: x.store}, protected: x.protected(keep), excess: excess}
+	v := eviction{
+		engine: x, held: holds{store: x.store},
+		protected: x.protected(keep), excess: excess, partial: partial,
+	}
 	for v.excess > 0 && !v.through {
 		if ctx.Err() != nil {
 			return v.done, context.Cause(ctx)
@@ -128,7 +132,8 @@ type eviction struct {
 	protected uint32 // from this time of last use on objects stay
 	excess    int64  // bytes that are to go still
 	next      orderPlace
-	through   bool // nothing that may go is left
+	through   bool         // nothing that may go is left
+	partial   []partialUse // partial objects that were not looked at yet
 	done      evicted
 }
 
@@ -189,8 +194,10 @@ func (v *eviction) read(txn *badger.Txn, touched map[cas.Digest]struct{}) (p pag
 	}
 	if len(p.records) == 0 || p.records[0].place.bucket > bucketOf(v.protected) {
 		v.through = true
+		v.removePartials(bucketOf(v.protected))
 		return p, nil
 	}
+	v.removePartials(p.records[0].place.bucket)
 	v.next = p.records[len(p.records)-1].place
 	v.next.number++
 	p.later = map[uint32][]byte{}

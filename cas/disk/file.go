@@ -43,7 +43,7 @@ func (s *Store) trust(ctx context.Context, d cas.Digest, e entry, f *os.File) er
 	if info.Size() != e.size {
 		return &cas.MismatchError{Want: d}
 	}
-	if identityOf(info) == e.identity {
+	if s.fits(e.identity, info) {
 		return nil
 	}
 	return s.prove(ctx, d, f)
@@ -66,14 +66,13 @@ func (s *Store) prove(ctx context.Context, d cas.Digest, f *os.File) error {
 	if err != nil {
 		return err
 	}
-	seen := identityOf(before)
-	if e.kind == filed && e.identity == seen {
+	if e.kind == filed && s.fits(e.identity, before) {
 		return nil
 	}
 	if err := hashFile(ctx, d, f); err != nil {
 		return err
 	}
-	it := item{d, entry{kind: filed, size: before.Size(), identity: seen}}
+	it := item{d, entry{kind: filed, size: before.Size(), identity: identityOf(before)}}
 	return s.ask(ctx, func(ctx context.Context, x index) error { return x.record(ctx, []item{it}, s.limits()) })
 }
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/fstree/fstree/cas"
+	"github.com/fstree/fstree/cas/bao"
 	"github.com/fstree/fstree/cas/castest"
 )
 
@@ -32,7 +33,7 @@ func fillDisk(dir string) error {
 		return fmt.Errorf("mount: %w", err)
 	}
 	cache := filepath.Join(dir, "cache")
-	f := &filler{held: map[cas.Digest]int{}}
+	f := &filler{held: map[cas.Digest]int{}, parts: newSource(3<<20+17, 99)}
 	if err := f.use(cache, f.fill); err != nil {
 		return err
 	}
@@ -69,6 +70,7 @@ func fillWith(path string) error {
 type filler struct {
 	store *Store
 	held  map[cas.Digest]int
+	parts *source
 	next  uint64
 }
 
@@ -92,6 +94,9 @@ func (f *filler) put(size int) error {
 
 // fill puts objects until there is no room for any.
 func (f *filler) fill() error {
+	if err := f.withParts(func(p bao.PartialObject) error { return f.parts.fill(p, 0, 1<<20) }); err != nil {
+		return err
+	}
 	for _, size := range []int{5 << 20, 20_000} {
 		for {
 			err := f.put(size)
@@ -130,7 +135,23 @@ func (f *filler) full() error {
 			return fmt.Errorf("put on a full disk: %w", err)
 		}
 	}
-	return f.check()
+	err := f.withParts(func(p bao.PartialObject) error {
+		err := f.parts.fill(p, 2<<20, 1)
+		if !errors.As(err, new(*bao.KeepError)) || !errors.Is(err, syscall.ENOSPC) {
+			return fmt.Errorf("parts on a full disk: %w", err)
+		}
+		return f.parts.read(p, 0, 1<<20)
+	})
+	return errors.Join(err, f.check())
+}
+
+// withParts runs fn with a partial object.
+func (f *filler) withParts(fn func(bao.PartialObject) error) error {
+	p, err := f.store.OpenPartial(context.Background(), f.parts.digest, f.parts.size())
+	if err != nil {
+		return err
+	}
+	return errors.Join(fn(p), p.Close())
 }
 
 // free uses the store when there is room again.
@@ -146,5 +167,9 @@ func (f *filler) free() error {
 			return err
 		}
 	}
-	return f.check()
+	err = f.withParts(func(p bao.PartialObject) error {
+		return errors.Join(f.parts.fill(p, 0, f.parts.size()), f.parts.read(p, 0, f.parts.size()))
+	})
+	f.held[f.parts.digest] = len(f.parts.data)
+	return errors.Join(err, f.check())
 }

@@ -13,7 +13,11 @@ import (
 
 // Get opens d. A damaged object is set aside and is not found.
 func (s *Store) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
-	entries, err := s.lookup(ctx, []cas.Digest{d}, true)
+	return s.get(ctx, d, true)
+}
+
+func (s *Store) get(ctx context.Context, d cas.Digest, counted bool) (cas.RandomObject, error) {
+	entries, err := s.lookup(ctx, []cas.Digest{d}, counted)
 	if err != nil {
 		return nil, err
 	}
@@ -21,7 +25,7 @@ func (s *Store) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
 }
 
 // openFound opens d, whose entry was e a moment ago.
-func (s *Store) openFound(ctx context.Context, d cas.Digest, e entry) (cas.Object, error) {
+func (s *Store) openFound(ctx context.Context, d cas.Digest, e entry) (cas.RandomObject, error) {
 	for range 3 { // an object may move between the answer and its use
 		if e.kind == 0 {
 			break
@@ -106,7 +110,7 @@ func (s *Store) looksRight(d cas.Digest, e entry, packs packLengths) bool {
 		return int64(e.place.offset)+recordSize(e.size) <= packs.of(s, e.place.pack)
 	}
 	info, err := os.Lstat(s.objectPath(d))
-	return err == nil && info.Size() == e.size && identityOf(info) == e.identity
+	return err == nil && info.Size() == e.size && s.fits(e.identity, info)
 }
 
 // packLengths remembers how long packs are while one question is answered.

@@ -5,13 +5,14 @@ import (
 	"context"
 	"io"
 	"slices"
+	"sync"
 
 	"github.com/fstree/fstree/cas"
 )
 
 // GetMany asks the index for many objects at a time, and reads those that lie
 // one behind the other in a pack with one call. Objects that were stored
-// together mostly do.
+// together mostly do. Their bytes are good until visit returns.
 func (s *Store) GetMany(ctx context.Context, ds []cas.Digest, visit cas.VisitObject) error {
 	for piece := range slices.Chunk(ds, batchCount) {
 		entries, err := s.lookup(ctx, piece, true)
@@ -39,8 +40,10 @@ func byPlace(a, b item) int {
 		cmp.Compare(a.entry.place.pack, b.entry.place.pack), cmp.Compare(a.entry.place.offset, b.entry.place.offset))
 }
 
-// maxRun is how many bytes are read with one call, or a little more.
+// maxRun is how many bytes are read with one call, or one record more.
 const maxRun = 128 << 10
+
+var runs = sync.Pool{New: func() any { return new([maxRun + maxRecord]byte) }}
 
 // runLength returns how many items at the start are read at once: one, or
 // packed ones without a gap.
@@ -60,7 +63,9 @@ func (s *Store) visitRun(ctx context.Context, items []item, visit cas.VisitObjec
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	records := s.readRun(items)
+	buf := runs.Get().(*[maxRun + maxRecord]byte)
+	defer runs.Put(buf)
+	records := s.readRun(items, buf[:])
 	for _, it := range items {
 		var o cas.Object
 		var err error
@@ -80,9 +85,9 @@ func (s *Store) visitRun(ctx context.Context, items []item, visit cas.VisitObjec
 	return nil
 }
 
-// readRun returns the records of items, which lie one behind the other, or what
-// is there of them.
-func (s *Store) readRun(items []item) []byte {
+// readRun reads the records of items, which lie one behind the other, into buf,
+// and returns what is there of them.
+func (s *Store) readRun(items []item, buf []byte) []byte {
 	first, last := items[0].entry, items[len(items)-1].entry
 	if first.kind != packed {
 		return nil
@@ -92,12 +97,15 @@ func (s *Store) readRun(items []item) []byte {
 		return nil
 	}
 	defer s.readers.put(f)
-	records := make([]byte, int64(last.place.offset-first.place.offset)+recordSize(last.size))
-	n, err := f.ReadAt(records, int64(first.place.offset))
+	end := int64(last.place.offset-first.place.offset) + recordSize(last.size)
+	if end > int64(len(buf)) {
+		return nil
+	}
+	n, err := f.ReadAt(buf[:end], int64(first.place.offset))
 	if err != nil && err != io.EOF {
 		return nil
 	}
-	return records[:n]
+	return buf[:n]
 }
 
 // bytesIn returns the bytes of it, nil if they are not in records, which begin

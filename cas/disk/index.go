@@ -16,7 +16,7 @@ type index interface {
 	// record adds packed objects, and notes the new identity of files that are
 	// known. A packed object that lies elsewhere already stays there. It is a use
 	// of them. What is then beyond the limits of who asks is evicted in the
-	// background.
+	// background. Without items it says that parts have grown.
 	record(ctx context.Context, items []item, keep limits) error
 	// publish moves temporary files to their final places. It evicts like record.
 	publish(ctx context.Context, p publication) error
@@ -46,6 +46,8 @@ type publication struct {
 	Size     int64
 	Temp     string // the name of its file in tmp/; none if it has its place
 	Outboard string // the same for its outboard; none if there is none
+	Parts    string // instead, the directory in partial/ where both are
+	Inode    uint64 // of the file there
 	Keep     limits
 }
 

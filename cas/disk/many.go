@@ -9,7 +9,7 @@ import (
 )
 
 // AddMany lets fn add objects that are stored a batch at a time. Whoever fills
-// a batch also stores it, so there is one batch, of little more than 1 MiB, for
+// a batch also stores it, so there is one batch, of little more than 512 KiB, for
 // each object that is added at the same time.
 func (s *Store) AddMany(ctx context.Context, fn func(cas.Adder) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)

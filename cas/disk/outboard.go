@@ -152,9 +152,12 @@ func (s *Store) makeOutboard(ctx context.Context, d cas.Digest, f *os.File, size
 	return t.file, nil
 }
 
-// moveOutboard gives the outboard of d its final place. Without it the object
-// is whole as well.
+// moveOutboard gives the outboard of d, if there is one, its final place. Without
+// it the object is whole as well.
 func (x *engine) moveOutboard(d cas.Digest, from string) {
+	if from == "" {
+		return
+	}
 	path := x.store.outboardPath(d)
 	err := os.Mkdir(filepath.Dir(path), 0o700)
 	if err == nil || errors.Is(err, fs.ErrExist) {

@@ -67,6 +67,13 @@ func work(dir string, args []string) error {
 				return err
 			}
 		}
+	case "parts": // add to partial objects
+		seed, _ := strconv.ParseUint(args[1], 10, 64)
+		if err := addParts(s, seed); err != nil {
+			return err
+		}
+		io.Copy(io.Discard, os.Stdin)
+		return nil
 	case "churn": // store, read and evict, more than there is room for
 		s.opt.Size = 3 << 20
 		fmt.Println("churning")

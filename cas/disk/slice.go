@@ -14,11 +14,11 @@ import (
 // gets them has to verify them anyway. An object without an outboard, as older
 // caches have them, is read once to get one.
 func (s *Store) Slice(ctx context.Context, d cas.Digest, slice bao.Slice) (io.ReadCloser, error) {
-	object, err := s.Get(ctx, d)
+	object, err := s.get(ctx, d, true)
 	if err != nil {
 		return nil, err
 	}
-	r, err := s.slice(ctx, d, object.(cas.RandomObject), slice)
+	r, err := s.slice(ctx, d, object, slice)
 	if err == nil {
 		return r, nil
 	}

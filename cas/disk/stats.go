@@ -16,7 +16,9 @@ type Stats struct {
 	InFiles int64 // the bytes of these
 	Packs   int64 // packs with objects in them
 	InPacks int64 // the bytes of these objects; the packs are longer
-	Partial int64 // objects of which a part is here; they count nowhere else
+
+	Partial   int64 // objects of which a part is here; they count nowhere else
+	InPartial int64 // the bytes of these parts on disk
 
 	// Objects that were asked for, by Get, Has or Sizes, since the cache was made,
 	// and that were here or not. Owners of the index that were killed have not
@@ -58,12 +60,14 @@ func (s *Store) Oldest(ctx context.Context) (time.Time, error) {
 }
 
 func (x *engine) stats(context.Context) (Stats, error) {
+	partial := x.countPartials()
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	t := x.totals
 	return Stats{
 		Objects: t.Objects, Bytes: t.Bytes, Files: t.Files, InFiles: t.InFiles,
 		Packs: int64(len(x.packs)), InPacks: t.Bytes - t.InFiles,
+		Partial: int64(len(partial)), InPartial: bytesOf(partial),
 		Hits: x.counts.hits.Load(), Misses: x.counts.misses.Load(),
 	}, nil
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -74,6 +75,7 @@ func (t *temp) unlink() { os.Remove(t.store.path(tmpDir, t.name)) }
 func (s *Store) removeLeftovers() {
 	s.eachIn(tmpDir, removeAbandoned)
 	s.eachIn(damagedDir, removeOutdated)
+	s.eachIn(partialDir, removePromoted)
 }
 
 func (s *Store) eachIn(dir string, fn func(path string) error) {
@@ -98,6 +100,18 @@ func removeAbandoned(path string) error {
 		return nil
 	}
 	return os.Remove(path)
+}
+
+// removePromoted removes what is left of a partial object that became a whole
+// one when a process was killed.
+func removePromoted(dir string) error {
+	_, err := changeParts(dir, func(dir string) error {
+		if _, err := os.Lstat(filepath.Join(dir, partData)); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		return removeAll(dir)
+	})
+	return err
 }
 
 const keepDamaged = 7 * 24 * time.Hour

@@ -17,18 +17,27 @@ import (
 type Verified struct {
 	Objects int64
 	Bytes   int64
+
+	// Dropped is the number of parts of partial objects, of 64 KiB each, that
+	// were wrong. They are fetched again when they are needed.
+	Dropped int64
 }
 
 // Verify reads every object and calls damaged, one call at a time, for each
 // that is not what it should be: with a *cas.MismatchError, or with
-// fs.ErrNotExist if its bytes are gone. It changes nothing; SetAside does. An
-// object that comes or goes meanwhile may be left out.
+// fs.ErrNotExist if its bytes are gone. It leaves them where they are; SetAside
+// does not. Of partial objects, which are read at last, it drops what is wrong.
+// An object that comes or goes meanwhile may be left out.
 func (s *Store) Verify(ctx context.Context, damaged func(cas.Digest, error)) (Verified, error) {
 	v := s.verification(damaged)
 	var after cas.Digest
 	for {
 		items, err := s.list(ctx, after)
-		if err != nil || len(items) == 0 {
+		if err == nil && len(items) == 0 {
+			err = v.checkPartials(ctx)
+			return v.done, err
+		}
+		if err != nil {
 			return v.done, err
 		}
 		if err := v.check(ctx, items); err != nil {

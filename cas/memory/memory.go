@@ -86,11 +86,16 @@ func (s *Store) keep(d cas.Digest, data []byte) {
 	s.objects[d] = data
 }
 
-// Remove forgets d.
+// Remove forgets d, and what is here of it in part.
 func (s *Store) Remove(d cas.Digest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.objects, d)
+	for c := range s.partials {
+		if c.digest == d {
+			delete(s.partials, c)
+		}
+	}
 }
 
 // Len returns the number of objects held.

@@ -27,6 +27,7 @@ type cacheStats struct {
 	Packs       int64      `json:"packs"`
 	PackedBytes int64      `json:"packed_bytes"`
 	Partial     int64      `json:"partial"`
+	InPartial   int64      `json:"partial_bytes"`
 	Hits        int64      `json:"hits"`
 	Misses      int64      `json:"misses"`
 	Oldest      *time.Time `json:"oldest,omitempty"`
@@ -47,7 +48,7 @@ func (*cacheStatsCommand) Run(ctx context.Context, a *app) error {
 		fmt.Fprintf(out, "objects\t%d\t%s\n", stats.Objects, size(stats.Bytes))
 		fmt.Fprintf(out, "  in packs\t%d\t%s\tin %d packs\n", stats.Objects-stats.Files, size(stats.PackedBytes), stats.Packs)
 		fmt.Fprintf(out, "  in files\t%d\t%s\n", stats.Files, size(stats.FileBytes))
-		fmt.Fprintf(out, "partial\t%d\n", stats.Partial)
+		fmt.Fprintf(out, "partial\t%d\t%s\n", stats.Partial, size(stats.InPartial))
 		fmt.Fprintf(out, "hits\t%d\tof %d objects asked for\n", stats.Hits, stats.Hits+stats.Misses)
 		if stats.Oldest != nil {
 			fmt.Fprintf(out, "oldest use\t%s\n", stats.Oldest.Format(time.RFC3339))
@@ -68,7 +69,7 @@ func readCacheStats(ctx context.Context, cache *disk.Store) (cacheStats, error) 
 	s := cacheStats{
 		Objects: stats.Objects, Bytes: stats.Bytes, Files: stats.Files, FileBytes: stats.InFiles,
 		Packs: stats.Packs, PackedBytes: stats.InPacks,
-		Partial: stats.Partial, Hits: stats.Hits, Misses: stats.Misses,
+		Partial: stats.Partial, InPartial: stats.InPartial, Hits: stats.Hits, Misses: stats.Misses,
 	}
 	if !oldest.IsZero() {
 		s.Oldest = &oldest

@@ -161,7 +161,7 @@ func mountFlags() (map[string]bool, error) {
 var genericOptions = strings.Fields(`rw ro suid nosuid dev nodev exec async sync
 	atime noatime diratime nodiratime relatime norelatime strictatime lazytime
 	nolazytime auto noauto user nouser users group owner defaults nofail _netdev
-	silent loud mand nomand iversion noiversion nosymfollow`)
+	silent loud mand nomand iversion noiversion`)
 
 func isGeneric(name string) bool {
 	return name == "" || slices.Contains(genericOptions, name) || strings.HasPrefix(name, "x-") ||

@@ -57,6 +57,9 @@ func (v *verifier) everything(ctx context.Context, repair bool) error {
 	if err != nil {
 		return err
 	}
+	if verified.Dropped > 0 {
+		v.warn(fmt.Sprintf("dropped %d damaged parts of partial objects; who reads them fetches them again", verified.Dropped))
+	}
 	if !repair {
 		return v.verdict(verified, "add --repair to set them aside and fetch them again")
 	}

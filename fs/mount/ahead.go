@@ -41,7 +41,7 @@ func (s *Server) Prefetch(ctx context.Context, path string, report func(Progress
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(s.shared.lifetime, func() { cancel(errEnded) })()
-	fs, inside, release, err := s.content.locate(caller{interrupt: ctx.Done(), ended: func() bool { return true }}, path)
+	fs, inside, release, err := s.content.locate(callerUntil(ctx.Done()), path)
 	if err != nil {
 		return err
 	}

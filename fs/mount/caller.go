@@ -37,6 +37,11 @@ func (s *shared) caller(cancel <-chan struct{}, h *fuse.InHeader) caller {
 	return caller{thread: h.Pid, interrupt: cancel, ended: s.ended, waiting: &s.stats.waiting}
 }
 
+// callerUntil is a caller that is no process and leaves when done is closed.
+func callerUntil(done <-chan struct{}) caller {
+	return caller{interrupt: done, ended: func() bool { return true }}
+}
+
 // wait returns when done is closed, or with errInterrupted when the caller is
 // to end. The kernel reports the first signal only, and any signal: a Go
 // program under load gets several a second for its scheduler, and must not see

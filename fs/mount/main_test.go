@@ -15,6 +15,7 @@ import (
 
 	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/cached"
+	"github.com/fstree/fstree/cas/disk"
 	"github.com/fstree/fstree/cas/memory"
 )
 
@@ -33,6 +34,8 @@ func TestMain(m *testing.M) {
 		err = compareTrees(os.Getenv("ORIGINAL"), os.Getenv("MOUNTPOINT"))
 	case "unprivileged":
 		err = unprivilegedChild()
+	case "pattern":
+		err = readPattern(os.Getenv("FILE"), os.Getenv("SEED"))
 	case "read":
 		err = readChild(os.Getenv("FILE"))
 	default:
@@ -53,6 +56,8 @@ type childOptions struct {
 	Doubled    int     // instead: so many trees that name the next one twice
 	Cached     bool    // put cas/cached over a memory store in between
 	Near       string  // with Cached: keep files in this directory instead
+	Disk       string  // with Cached: keep everything in a cache in this directory
+	Pattern    int64   // instead: one made-up file of so many bytes
 	Namespace  *bounds // show all trees, within these bounds
 	Timeout    time.Duration
 	Faults     string // the first fault command
@@ -85,11 +90,16 @@ func serveChild() error {
 		return err
 	}
 	if o.Cached {
-		near := cas.Store(&memory.Store{})
-		if o.Near != "" {
-			near = fileStore(o.Near)
+		near, closeNear, err := o.near()
+		if err != nil {
+			return err
 		}
-		store := cached.New(near, far)
+		defer closeNear()
+		behind := cached.Far(far)
+		if p, ok := source.(*patternStore); ok {
+			behind = p
+		}
+		store := cached.New(near, behind)
 		store.Silence = 2 * o.Timeout // so that it is always the mount which gives up first
 		defer store.Close()
 		source = store
@@ -116,6 +126,21 @@ func (o childOptions) mount(ctx context.Context, root cas.Digest, source cas.Get
 	return Mount(ctx, o.Mountpoint, root, source, opt)
 }
 
+func (o childOptions) near() (near cas.Store, end func() error, err error) {
+	nothing := func() error { return nil }
+	switch {
+	case o.Disk != "":
+		store, err := disk.Open(o.Disk, disk.Options{Log: slog.New(slog.DiscardHandler), Hold: true})
+		if err != nil {
+			return nil, nil, err
+		}
+		return store, store.Close, nil
+	case o.Near != "":
+		return fileStore(o.Near), nothing, nil
+	}
+	return &memory.Store{}, nothing, nil
+}
+
 func (o childOptions) source(far *faulty) (cas.Digest, cas.Getter, error) {
 	if o.Synthetic[0] > 0 {
 		s, root, err := newSynthetic(o.Synthetic[0], o.Synthetic[1])
@@ -124,6 +149,10 @@ func (o childOptions) source(far *faulty) (cas.Digest, cas.Getter, error) {
 	if o.Doubled > 0 {
 		root, err := far.storeDoubled(o.Doubled)
 		return root, far, err
+	}
+	if o.Pattern > 0 {
+		s, root, err := newPatternStore(o.Pattern)
+		return root, s, err
 	}
 	root, err := far.store(o.Source)
 	return root, far, err

@@ -137,7 +137,7 @@ func (s *Server) connect(fd int) (watched int, err error) {
 
 // prepare reads the root, so that there is no mount without one.
 func (fs *fileSystem) prepare(ctx context.Context) error {
-	c := caller{interrupt: ctx.Done(), ended: func() bool { return true }}
+	c := callerUntil(ctx.Done())
 	d, t, err := fs.directory(c, root)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)

@@ -23,9 +23,9 @@ import (
 // was used lately. Otherwise it is like Mount; Options.PrefetchPaths say
 // nothing, and Options.Prefetch is done for a tree when it is first used.
 //
-// Memory: 16 bytes for each entry of the directories that were looked into, at
-// least 64 KiB for a tree. Above 128 MiB, trees that nobody used for ten
-// minutes are forgotten; at 512 MiB no tree is added.
+// Memory: 4 KiB for a tree and 16 bytes for each entry of the directories that
+// were looked into. Above 128 MiB, trees that nobody used for ten minutes are
+// forgotten; at 512 MiB no tree is added.
 func MountAll(ctx context.Context, dir string, src cas.Getter, opt Options) (*Server, error) {
 	return mountAll(ctx, dir, src, opt, defaultBounds)
 }
@@ -37,14 +37,17 @@ func mountAll(ctx context.Context, dir string, src cas.Getter, opt Options, b bo
 
 // bounds keep a namespace small.
 type bounds struct {
-	Enough int64         // bytes of tables above which idle trees are forgotten
-	Most   int64         // bytes of tables at which no tree is added
+	Enough int64         // bytes of memory above which idle trees are forgotten
+	Most   int64         // bytes of memory at which no tree is added
 	Idle   time.Duration // without use, after which a tree is idle
 	Name   time.Duration // how long the kernel does not ask again for a tree's name
 	Listed int           // trees that a listing shows
 }
 
 var defaultBounds = bounds{Enough: 128 << 20, Most: 512 << 20, Idle: 10 * time.Minute, Name: 10 * time.Second, Listed: 1024}
+
+// viewWeight is about what a tree takes beside its table, in bytes.
+const viewWeight = 4 << 10
 
 // readAheadTrees is how many trees of a namespace are read ahead at once.
 const readAheadTrees = 4

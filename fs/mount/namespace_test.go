@@ -126,6 +126,9 @@ func TestNameThatIsNoDigestIsAbsentWithoutAQuestion(t *testing.T) {
 	}
 }
 
+// smallTree is about what one of manyTrees takes.
+const smallTree = viewWeight + firstPage*16 + 200
+
 // manyTrees is a directory of n directories of their own content.
 func manyTrees(t *testing.T, n int) (source string, trees []string) {
 	files := map[string]string{}
@@ -140,11 +143,11 @@ func manyTrees(t *testing.T, n int) (source string, trees []string) {
 	return source, trees
 }
 
-// Each tree takes a page of a table. What is in use stays, the others go.
+// What is in use stays, the others go.
 func TestIdleTreesAreForgottenAndFoundAgain(t *testing.T) {
 	source, trees := manyTrees(t, 60)
 	b := defaultBounds
-	b.Enough, b.Idle, b.Name = 10*pageSize*16, 200*time.Millisecond, 10*time.Millisecond
+	b.Enough, b.Idle, b.Name = 10*smallTree, 200*time.Millisecond, 10*time.Millisecond
 	m := mountNamespace(t, source, b, childOptions{})
 	open, err := os.Open(m.path(trees[0], "sub", "file"))
 	if err != nil {
@@ -194,7 +197,7 @@ func TestIdleTreesAreForgottenAndFoundAgain(t *testing.T) {
 func TestNamespaceThatIsFullTakesNoTree(t *testing.T) {
 	source, trees := manyTrees(t, 20)
 	b := defaultBounds
-	b.Enough, b.Most = 10*pageSize*16, 10*pageSize*16
+	b.Enough, b.Most = 10*smallTree, 10*smallTree
 	m := mountNamespace(t, source, b, childOptions{})
 	refused := 0
 	for _, name := range trees {
@@ -310,7 +313,7 @@ func TestWarmNamespaceAsksLittle(t *testing.T) {
 func TestForgettingDisturbsNobody(t *testing.T) {
 	source, trees := manyTrees(t, 40)
 	b := defaultBounds
-	b.Enough, b.Idle, b.Name = 4*pageSize*16, time.Millisecond, time.Millisecond
+	b.Enough, b.Idle, b.Name = 4*smallTree, time.Millisecond, time.Millisecond
 	m := mountNamespace(t, source, b, childOptions{})
 	end := time.Now().Add(2 * time.Second)
 	var readers sync.WaitGroup
@@ -336,5 +339,49 @@ func TestForgettingDisturbsNobody(t *testing.T) {
 	readers.Wait()
 	if s := m.report().Stats; s.Errors > 0 || s.Entries >= 3*len(trees) {
 		t.Errorf("nothing was forgotten, or something failed: %+v", s)
+	}
+}
+
+// Overlayfs and bind mounts hold a tree as whoever stands in it does.
+func TestForgottenTreesServeTheMountsOnThem(t *testing.T) {
+	source, trees := manyTrees(t, 30)
+	b := defaultBounds
+	b.Enough, b.Idle, b.Name = 4*smallTree, time.Millisecond, time.Millisecond
+	m := mountNamespace(t, source, b, childOptions{})
+	// Overlayfs takes a colon for the end of a path.
+	view, bound := overlay(t, m.path(shortName(trees[0]))), t.TempDir()
+	if err := unix.Mount(m.path(trees[1]), bound, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(bound, unix.MNT_DETACH)
+	for range 3 {
+		for i, name := range trees[2:] {
+			if got, err := os.ReadFile(m.path(name, "sub", "file")); err != nil || string(got) != fmt.Sprint(i+2) {
+				t.Fatalf("%q, %v", got, err)
+			}
+		}
+		time.Sleep(10 * b.Idle)
+		for dir, want := range map[string]string{view: "0", bound: "1"} {
+			if got, err := os.ReadFile(filepath.Join(dir, "sub", "file")); err != nil || string(got) != want {
+				t.Errorf("%q, %v; want %q", got, err, want)
+			}
+		}
+	}
+	if n := len(names(t, m.dir)); n >= len(trees) {
+		t.Errorf("%d trees are kept: nothing was forgotten", n)
+	}
+}
+
+func TestFilesOfANamespacePassThrough(t *testing.T) {
+	source := realTree(t)
+	full, _ := digestsOf(t, source)
+	m := mountNamespace(t, source, defaultBounds, childOptions{Cached: true, Near: t.TempDir(), Options: Options{Mode: ModePassthrough}})
+	for range 3 {
+		if err := compareTrees(source, m.path(full)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := m.report().Stats; s.Passed == 0 {
+		t.Errorf("%+v", s)
 	}
 }

@@ -2,6 +2,7 @@ package mount
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	iofs "io/fs"
 	"iter"
@@ -65,7 +66,7 @@ const (
 
 // background is a caller of the mount's own, whose waits end with the mount.
 func (s *shared) background() caller {
-	return caller{interrupt: s.lifetime.Done(), ended: func() bool { return true }}
+	return callerUntil(s.lifetime.Done())
 }
 
 // fetch has file id read by the source, to find it there, and keeps it open as
@@ -107,7 +108,7 @@ func (fs *fileSystem) prefetcher(ctx context.Context) *prefetcher {
 	nodes, _, _ := fs.table.totals()
 	return &prefetcher{
 		fileSystem: fs, ctx: ctx, limit: nodes + prefetchEntries,
-		caller: caller{interrupt: ctx.Done(), ended: func() bool { return true }},
+		caller: callerUntil(ctx.Done()),
 	}
 }
 
@@ -120,11 +121,7 @@ func (fs *fileSystem) prefetch() {
 		if !p.goesOn() {
 			return
 		}
-		if id, err := p.find(path); err != nil {
-			p.log.warn("read ahead failed", err, func() string { return path })
-		} else {
-			p.read(id)
-		}
+		p.readPath(path)
 	}
 	if fs.opt.Prefetch >= PrefetchTrees {
 		p.readTrees(root)
@@ -132,6 +129,20 @@ func (fs *fileSystem) prefetch() {
 	if fs.opt.Prefetch == PrefetchAll {
 		p.readFiles(root)
 	}
+}
+
+// readPath reads what is at path. That there is no such path says nothing of
+// others; anything else is a failure.
+func (p *prefetcher) readPath(path string) {
+	id, err := p.find(path)
+	if err == nil {
+		p.read(id)
+		return
+	}
+	if !errors.As(err, new(*iofs.PathError)) {
+		p.failures.Add(1)
+	}
+	p.log.warn("read ahead failed", err, func() string { return path })
 }
 
 // find returns the node that path leads to.

@@ -158,8 +158,8 @@ func (fs *fileSystem) attributes(a *fuse.Attr, id uint32, n node) {
 	}
 }
 
-// describe fills in the attributes of what has a number, a mode and a size,
-// which directories have not.
+// describe fills in the attributes of something with a number, a mode and,
+// unless it is a directory, a size.
 func (s *shared) describe(a *fuse.Attr, number uint64, mode uint32, size uint64) {
 	a.Ino, a.Mode, a.Size = number, mode, size
 	if mode&syscall.S_IFMT == syscall.S_IFDIR {

@@ -40,13 +40,17 @@ type dir struct {
 
 const root = uint32(0)
 
-// Nodes are allocated in pages so that growing copies nothing.
-const pageSize = 1 << 12
+// Nodes are allocated in pages so that growing copies little. The first page
+// begins small: most trees are.
+const (
+	pageSize  = 1 << 12
+	firstPage = 1 << 5
+)
 
 // table holds all nodes. It is safe for concurrent use.
 type table struct {
 	mu    sync.RWMutex
-	pages []*[pageSize]node
+	pages [][]node // all of them pageSize long, except the first one while it is alone
 	count uint32
 	dirs  []dir
 	bytes int64 // sum of the sizes that are known
@@ -64,8 +68,19 @@ func (t *table) at(id uint32) *node { return &t.pages[id/pageSize][id%pageSize] 
 
 func (t *table) grow(n uint32) {
 	t.count += n
+	if len(t.pages) == 0 {
+		t.pages = append(t.pages, make([]node, firstPage))
+	}
+	if size := len(t.pages[0]); uint64(size) < uint64(t.count) && size < pageSize {
+		for size < pageSize && uint64(size) < uint64(t.count) {
+			size *= 2
+		}
+		larger := make([]node, size)
+		copy(larger, t.pages[0])
+		t.pages[0] = larger
+	}
 	for uint64(len(t.pages))*pageSize < uint64(t.count) {
-		t.pages = append(t.pages, new([pageSize]node))
+		t.pages = append(t.pages, make([]node, pageSize))
 	}
 }
 
@@ -165,7 +180,8 @@ func (t *table) correct(id uint32, size int64) {
 func (t *table) weight() int64 {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return int64(len(t.pages))*pageSize*int64(unsafe.Sizeof(node{})) + int64(cap(t.dirs))*int64(unsafe.Sizeof(dir{}))
+	nodes := len(t.pages[0]) + (len(t.pages)-1)*pageSize
+	return int64(nodes)*int64(unsafe.Sizeof(node{})) + int64(cap(t.dirs))*int64(unsafe.Sizeof(dir{}))
 }
 
 // totals returns the number of nodes and open directories, and the sum of the

@@ -10,10 +10,13 @@ import (
 // elsewhere; what the kernel then lets go of, and nobody holds otherwise, goes.
 // So nobody loses a directory that he stands in, or a file that he has open.
 
-// weight returns what the tables take. It wants the lock to be held.
+// weight returns about how many bytes of memory the tree takes.
+func (v *view) weight() int64 { return viewWeight + v.table.weight() }
+
+// weight returns what all trees take. It wants the lock to be held.
 func (ns *namespace) weight() (sum int64) {
 	for _, v := range ns.byPlace {
-		sum += v.table.weight()
+		sum += v.weight()
 	}
 	return sum
 }
@@ -35,7 +38,7 @@ func (ns *namespace) tidy() {
 			if excess <= 0 || time.Since(time.Unix(0, v.used.Load())) < ns.bounds.Idle || ns.lifetime.Err() != nil {
 				return
 			}
-			excess -= v.table.weight()
+			excess -= v.weight()
 			ns.dismiss(v)
 		}
 	})

@@ -57,6 +57,10 @@ func (p *puller) fetchWhole(ctx context.Context, ds []cas.Digest) error {
 
 // keep stores o near: at once if it is large, beside others if it is small.
 func (p *puller) keep(ctx context.Context, storing *errgroup.Group, d cas.Digest, o cas.Object) error {
+	if whole, ok := o.(interface{ Bytes() []byte }); ok {
+		storing.Go(func() error { return p.put(ctx, d, bytes.NewReader(whole.Bytes()), false) })
+		return nil
+	}
 	head := heads.Get().(*[headSize]byte)
 	n, err := io.ReadFull(o, head[:])
 	switch err {

@@ -239,7 +239,7 @@ func (p *pusher) sendSome(ctx context.Context, q *queue, areTrees bool) error {
 			return nil
 		}
 		var absent error
-		err := cas.PutMany(ctx, p.far, opening(ctx, p.from, mine, &absent), p.opt.perStream(), func(d cas.Digest, err error) error {
+		err := cas.PutMany(ctx, p.far, p.opening(ctx, mine, &absent), p.opt.perStream(), func(d cas.Digest, err error) error {
 			if err != nil {
 				return err
 			}
@@ -255,19 +255,25 @@ func (p *pusher) sendSome(ctx context.Context, q *queue, areTrees bool) error {
 	})
 }
 
-// opening iterates over objects of from. It ends early at one that can't be
+// openBatch is how many objects one call opens to send them.
+const openBatch = 64
+
+// opening iterates over objects to send. It ends early at one that can't be
 // opened, and sets *failure.
-func opening(ctx context.Context, from cas.Getter, mine *share, failure *error) cas.Objects {
+func (p *pusher) opening(ctx context.Context, mine *share, failure *error) cas.Objects {
 	return func(yield func(cas.Digest, cas.Object) bool) {
-		for d := range mine.take {
-			o, err := from.Get(ctx, d)
-			if err != nil {
-				*failure = err
+		for ds := mine.take(openBatch); len(ds) > 0; ds = mine.take(openBatch) {
+			err := cas.GetMany(ctx, p.from, ds, p.opt.perStream(), func(d cas.Digest, o cas.Object, err error) error {
+				if err == nil && !yield(d, o) {
+					err = errEnough
+				}
+				return err
+			})
+			if err == errEnough {
 				return
 			}
-			more := yield(d, o)
-			o.Close()
-			if !more {
+			if err != nil {
+				*failure = err
 				return
 			}
 		}

@@ -23,30 +23,21 @@ type share struct {
 
 func (q *queue) share() *share { return &share{queue: q, open: map[cas.Digest]struct{}{}} }
 
-// take yields objects to send until there are no more.
-func (s *share) take(yield func(cas.Digest) bool) {
-	for {
-		d, ok := s.next()
-		if !ok || !yield(d) {
-			return
-		}
-	}
-}
-
-func (s *share) next() (cas.Digest, bool) {
+// take returns up to n objects to send, none if there are no more.
+func (s *share) take(n int) []cas.Digest {
 	s.queue.mu.Lock()
 	defer s.queue.mu.Unlock()
 	from := &s.lost
 	if len(*from) == 0 {
 		from = &s.queue.waiting
 	}
-	if len(*from) == 0 {
-		return cas.Digest{}, false
+	n = min(n, len(*from))
+	ds := (*from)[:n:n]
+	*from = (*from)[n:]
+	for _, d := range ds {
+		s.open[d] = struct{}{}
 	}
-	d := (*from)[0]
-	*from = (*from)[1:]
-	s.open[d] = struct{}{}
-	return d, true
+	return ds
 }
 
 // arrived notes that d need not be taken again.

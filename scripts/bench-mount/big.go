@@ -7,29 +7,31 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/fstree/fstree/scripts/internal/bench"
 )
 
 // coldRandom reads a little of a big file of which nothing is here.
 func coldRandom(s *site) error {
-	var c cost
+	var c bench.Traffic
 	var took time.Duration
-	err := s.cold(*delay, func(dir string, l *link) error {
+	err := s.cold(*delay, func(dir string, l *bench.Link) error {
 		if _, err := os.Stat(filepath.Join(dir, "big")); err != nil {
 			return err
 		}
 		time.Sleep(5 * *delay) // what the mount reads ahead
-		l.take()
+		l.Take()
 		start := time.Now()
 		err := readRandom(filepath.Join(dir, "big"), 1)
 		took = time.Since(start)
-		c = l.take()
+		c = l.Take()
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	report("cold 4 KiB of the big file, far", fmt.Sprintf("%.1f ms, %d KiB moved", ms(took), c.down>>10), "256 KiB", c.down <= 256<<10)
-	report("cold 4 KiB of the big file, far", fmt.Sprintf("%d calls in %d rounds", c.calls, c.rounds), "3 round trips", c.rounds <= 3)
+	report("cold 4 KiB of the big file, far", fmt.Sprintf("%.1f ms, %d KiB moved", ms(took), c.Down>>10), "256 KiB", c.Down <= 256<<10)
+	report("cold 4 KiB of the big file, far", fmt.Sprintf("%d calls in %d rounds", c.Calls, c.Rounds), "3 round trips", c.Rounds <= 3)
 	return nil
 }
 
@@ -74,7 +76,7 @@ func coldSequential(s *site) error {
 	for _, delay := range []time.Duration{0, *delay} {
 		took, err := race(
 			func() (took time.Duration, err error) {
-				err = s.cold(delay, func(dir string, _ *link) error {
+				err = s.cold(delay, func(dir string, _ *bench.Link) error {
 					took, err = timed(func() error { return readAll(filepath.Join(dir, "big")) })()
 					return err
 				})

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/fstree/fstree/scripts/internal/bench"
 )
 
 // site is a place with a tree, a server that has it, and clients.
@@ -104,16 +106,16 @@ func (s *site) mounted(address, cache string, use func(dir string) error, option
 }
 
 // cold does so with an empty cache, at the end of a network.
-func (s *site) cold(delay time.Duration, use func(dir string, l *link) error, options ...string) error {
+func (s *site) cold(delay time.Duration, use func(dir string, l *bench.Link) error, options ...string) error {
 	if err := os.RemoveAll(s.path("cache")); err != nil {
 		return err
 	}
-	l, err := newLink(s.address, delay)
+	l, err := bench.NewLink(s.address, delay)
 	if err != nil {
 		return err
 	}
-	defer l.close()
-	return s.mounted(l.address(), s.path("cache"), func(dir string) error { return use(dir, l) }, options...)
+	defer l.Close()
+	return s.mounted(l.Address(), s.path("cache"), func(dir string) error { return use(dir, l) }, options...)
 }
 
 // local does so with a cache that has everything.

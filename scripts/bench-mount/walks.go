@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/fstree/fstree/scripts/internal/bench"
 )
 
 // warmWalks goes through a mount that everything of was seen before.
@@ -66,14 +68,14 @@ func coldListing(s *site) error {
 	if err != nil {
 		return err
 	}
-	var c cost
+	var c bench.Traffic
 	took, err := race(
 		func() (took time.Duration, err error) {
-			err = s.cold(*delay, func(dir string, l *link) error {
+			err = s.cold(*delay, func(dir string, l *bench.Link) error {
 				start := time.Now()
 				err := run("ls", "-lR", dir)
 				took = time.Since(start)
-				c = l.take()
+				c = l.Take()
 				return err
 			})
 			return took, err
@@ -82,7 +84,7 @@ func coldListing(s *site) error {
 	if err != nil {
 		return err
 	}
-	report("cold ls -lR, far", fmt.Sprintf("%.1f ms, %d calls in %d rounds, %d KiB", ms(took[0]), c.calls, c.rounds, c.down>>10), "2000 ms", took[0] <= 2*time.Second)
+	report("cold ls -lR, far", fmt.Sprintf("%.1f ms, %d calls in %d rounds, %d KiB", ms(took[0]), c.Calls, c.Rounds, c.Down>>10), "2000 ms", took[0] <= 2*time.Second)
 	compare("cold ls -lR, far", "pull of the trees", took, 1.3)
 	return nil
 }
@@ -119,25 +121,25 @@ func (s *site) skeleton() (root string, err error) {
 }
 
 func (s *site) farPull(delay time.Duration, root string) (time.Duration, error) {
-	l, err := newLink(s.address, delay)
+	l, err := bench.NewLink(s.address, delay)
 	if err != nil {
 		return 0, err
 	}
-	defer l.close()
-	return s.pull(l.address(), root)
+	defer l.Close()
+	return s.pull(l.Address(), root)
 }
 
 // coldGrep reads all files of a tree of which nothing is here. Its peer is a
 // pull, and then reading a native directory.
 func coldGrep(s *site, delay time.Duration) error {
-	var c cost
+	var c bench.Traffic
 	took, err := race(
 		func() (took time.Duration, err error) {
-			err = s.cold(delay, func(dir string, l *link) error {
+			err = s.cold(delay, func(dir string, l *bench.Link) error {
 				start := time.Now()
 				err := grep(dir)
 				took = time.Since(start)
-				c = l.take()
+				c = l.Take()
 				return err
 			})
 			return took, err
@@ -154,7 +156,7 @@ func coldGrep(s *site, delay time.Duration) error {
 		return err
 	}
 	compare(fmt.Sprintf("cold grep -r, %v", delay), "pull and grep", took, 1.5)
-	fmt.Printf("    %-34s %d calls in %d rounds, %.1f MiB\n", "", c.calls, c.rounds, float64(c.down)/(1<<20))
+	fmt.Printf("    %-34s %d calls in %d rounds, %.1f MiB\n", "", c.Calls, c.Rounds, float64(c.Down)/(1<<20))
 	return nil
 }
 
@@ -163,7 +165,7 @@ func firstListing(s *site) error {
 	var best time.Duration
 	for round := range *rounds {
 		start := time.Now()
-		err := s.cold(*delay, func(dir string, l *link) error {
+		err := s.cold(*delay, func(dir string, l *bench.Link) error {
 			_, err := os.ReadDir(dir)
 			if took := time.Since(start); round == 0 || took < best {
 				best = took

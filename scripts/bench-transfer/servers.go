@@ -7,6 +7,8 @@ import (
 	"os"
 	"regexp"
 	"time"
+
+	"github.com/fstree/fstree/scripts/internal/bench"
 )
 
 var grpcAddress = regexp.MustCompile(`grpc://([0-9.:]+)`)
@@ -27,6 +29,9 @@ func (s *site) startServer() error {
 		if found := grpcAddress.FindStringSubmatch(lines.Text()); found != nil {
 			address, err := s.behindNetwork(found[1])
 			s.remote = "jolt://" + address
+			if s.delay > 0 {
+				s.link = s.links[len(s.links)-1]
+			}
 			return err
 		}
 	}
@@ -45,8 +50,8 @@ func (s *site) stop() {
 	if s.daemon != nil {
 		s.daemon.End()
 	}
-	for _, r := range s.relays {
-		r.close()
+	for _, l := range s.links {
+		l.Close()
 	}
 }
 
@@ -55,12 +60,21 @@ func (s *site) behindNetwork(address string) (string, error) {
 	if s.delay == 0 {
 		return address, nil
 	}
-	r, err := newRelay(address, s.delay)
+	l, err := bench.NewLink(address, s.delay)
 	if err != nil {
 		return "", err
 	}
-	s.relays = append(s.relays, r)
-	return r.address(), nil
+	s.links = append(s.links, l)
+	return l.Address(), nil
+}
+
+// roundTrips returns how many there were to our server since the last time, and
+// whether that is known.
+func (s *site) roundTrips() (int, bool) {
+	if s.link == nil {
+		return 0, false
+	}
+	return s.link.Take().Rounds, true
 }
 
 // startDaemon starts rsync's daemon over the base directory.

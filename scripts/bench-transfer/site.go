@@ -19,7 +19,8 @@ type site struct {
 	daemon  *bench.Process
 	remote  string // URL of the server, behind the network
 	modules string // URL of rsync's daemon, behind the network
-	relays  []*relay
+	links   []*bench.Link
+	link    *bench.Link // to our server; nil on loopback
 
 	root                   string // what write-tree printed last
 	clientPeak, serverPeak int    // in kB
@@ -31,7 +32,7 @@ func (s *site) run(in input) error {
 	if err := s.startDaemon(); err != nil {
 		return err
 	}
-	for _, step := range []func(input) error{s.pushAll, s.pushNothing, s.pullAll, s.pullNothing, s.pushChange, s.pullChange} {
+	for _, step := range []func(input) error{s.pushAll, s.pushNothing, s.pullAll, s.pullNothing, s.pushChange, s.pullChange, s.plain} {
 		if err := step(in); err != nil {
 			return err
 		}
@@ -41,32 +42,68 @@ func (s *site) run(in input) error {
 	return nil
 }
 
-// compare measures our way and rsync's, and reports it.
-func compare(what string, goal float64, prepare, ours, peerPrepare, peer func() error) error {
-	costs, err := bench.Race(*rounds, bench.Contestant{Prepare: prepare, Work: ours}, bench.Contestant{Prepare: peerPrepare, Work: peer})
+// race lets us and a peer do the same in turn, and reports it.
+func (s *site) race(what string, goal float64, name string, ours, peer bench.Contestant) error {
+	costs, err := bench.Race(*rounds, ours, peer)
 	if err != nil {
 		return err
 	}
-	costs[1].CPU = 0 // that of its daemon is not known
-	bench.Report(what, costs[0], "rsync -a", costs[1], goal)
+	if ours.Server == nil || peer.Server == nil {
+		costs[1].CPU = 0 // of one end alone
+	}
+	bench.Report(what, costs[0], name, costs[1], goal)
 	return nil
 }
 
-func nothing() error { return nil }
+// compare is race against rsync, CPU time of the servers included. Trips is how
+// many round trips we may make, 0 if they are not limited.
+func (s *site) compare(what string, goal float64, trips int, prepare, ours, peerPrepare, peer func() error) error {
+	made, known := 0, false
+	counted := func() error {
+		s.roundTrips()
+		err := ours()
+		made, known = s.roundTrips()
+		return err
+	}
+	err := s.race(what, goal, "rsync -a",
+		bench.Contestant{Prepare: prepare, Work: counted, Server: func() *bench.Process { return s.server }},
+		bench.Contestant{Prepare: peerPrepare, Work: peer, Server: func() *bench.Process { return s.daemon }})
+	if err != nil || !known || trips == 0 {
+		return err
+	}
+	verdict := "met"
+	if made > trips {
+		verdict = "MISSED"
+	}
+	fmt.Printf("    %-24s %8d round trips   goal %d %s\n", "", made, trips, verdict)
+	return nil
+}
+
+const (
+	tripsForNothing = 3
+	tripsForChange  = 6
+)
+
+func (s *site) push() error { return s.fstree("push", s.root, "--cache", s.path("cache")) }
+
+func (s *site) pull() error { return s.fstree("pull", s.root, "--cache", s.path("other")) }
+
+func (s *site) emptyOther() error { return empty(s.path("other")) }
+
+func (s *site) rsyncUp() error { return s.rsync(s.path("tree")+"/", s.modules+"target/") }
+
+func (s *site) rsyncDown() error { return s.rsync(s.modules+"tree/", s.path("out")) }
 
 func (s *site) pushAll(in input) error {
 	if err := s.write("write-tree"); err != nil {
 		return err
 	}
-	return compare("push", in.goal,
-		s.startServer, func() error { return s.fstree("push", s.root, "--cache", s.path("cache")) },
-		func() error { return empty(s.path("target")) }, func() error { return s.rsync(s.path("tree")+"/", s.modules+"target/") })
+	return s.compare("push", in.goal, 0, s.startServer, s.push,
+		func() error { return empty(s.path("target")) }, s.rsyncUp)
 }
 
 func (s *site) pushNothing(input) error {
-	return compare("push again", 0,
-		nothing, func() error { return s.fstree("push", s.root, "--cache", s.path("cache")) },
-		nothing, func() error { return s.rsync(s.path("tree")+"/", s.modules+"target/") })
+	return s.compare("push again", 0, tripsForNothing, nil, s.push, nil, s.rsyncUp)
 }
 
 func (s *site) pullAll(in input) error {
@@ -76,15 +113,12 @@ func (s *site) pullAll(in input) error {
 	if err := empty(s.path("target")); err != nil {
 		return err
 	}
-	return compare("pull", in.goal,
-		func() error { return empty(s.path("other")) }, func() error { return s.fstree("pull", s.root, "--cache", s.path("other")) },
-		func() error { return empty(s.path("out")) }, func() error { return s.rsync(s.modules+"tree/", s.path("out")) })
+	return s.compare("pull", in.goal, 0, s.emptyOther, s.pull,
+		func() error { return empty(s.path("out")) }, s.rsyncDown)
 }
 
 func (s *site) pullNothing(input) error {
-	return compare("pull again", 0,
-		nothing, func() error { return s.fstree("pull", s.root, "--cache", s.path("other")) },
-		nothing, func() error { return s.rsync(s.modules+"tree/", s.path("out")) })
+	return s.compare("pull again", 0, tripsForNothing, nil, s.pull, nil, s.rsyncDown)
 }
 
 // pushChange goes from directory to server, as rsync does.
@@ -95,13 +129,12 @@ func (s *site) pushChange(in input) error {
 	if err := s.write("write-tree-push"); err != nil {
 		return err
 	}
-	if err := s.rsync(s.path("tree")+"/", s.modules+"target/"); err != nil {
+	if err := s.rsyncUp(); err != nil {
 		return err
 	}
 	touch := func() error { return bench.Touch(s.path("tree")) }
-	return compare("push 1 % changed", 0,
-		touch, func() error { return s.write("write-tree-push") },
-		touch, func() error { return s.rsync(s.path("tree")+"/", s.modules+"target/") })
+	return s.compare("push 1 % changed", 0, tripsForChange,
+		touch, func() error { return s.write("write-tree-push") }, touch, s.rsyncUp)
 }
 
 // pullChange goes from server to directory, as rsync does.
@@ -116,14 +149,13 @@ func (s *site) pullChange(in input) error {
 		return err
 	}
 	touch := func() error { return bench.Touch(s.path("tree")) }
-	return compare("pull 1 % changed", 0,
+	return s.compare("pull 1 % changed", 0, tripsForChange,
 		func() error {
 			if err := touch(); err != nil {
 				return err
 			}
 			return s.write("write-tree-push")
-		}, checkout,
-		touch, func() error { return s.rsync(s.modules+"tree/", s.path("out")) })
+		}, checkout, touch, s.rsyncDown)
 }
 
 // write stores the tree and remembers its digest.

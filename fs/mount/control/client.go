@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -33,11 +34,16 @@ var errSilent = errors.New("its process does not answer")
 // beside those that do.
 func List(ctx context.Context, dir string) (found []Status, err error) {
 	sockets, err := names(dir)
-	for _, name := range sockets {
-		status, statusErr := StatusOf(ctx, dir, name)
+	statuses, errs := make([]Status, len(sockets)), make([]error, len(sockets))
+	var asking sync.WaitGroup // all at once: each may take its time
+	for i, name := range sockets {
+		asking.Go(func() { statuses[i], errs[i] = StatusOf(ctx, dir, name) })
+	}
+	asking.Wait()
+	for i, statusErr := range errs {
 		switch {
 		case statusErr == nil:
-			found = append(found, status)
+			found = append(found, statuses[i])
 		case !errors.Is(statusErr, ErrNotServed):
 			err = errors.Join(err, statusErr)
 		}

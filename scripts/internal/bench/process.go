@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -65,4 +66,21 @@ func (p *Process) End() int {
 	p.Process.Signal(syscall.SIGTERM)
 	peak, _ := p.Wait()
 	return peak
+}
+
+// CPU returns the time that the running program and its children that have
+// ended have used of all processors, 0 if that is not known.
+func (p *Process) CPU() (used time.Duration) {
+	const perTick = time.Second / 100
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	fields := strings.Fields(rest)
+	for _, field := range fields[11:15] { // utime, stime, cutime, cstime
+		ticks, _ := strconv.Atoi(field)
+		used += time.Duration(ticks) * perTick
+	}
+	return used
 }

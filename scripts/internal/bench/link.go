@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"encoding/binary"
@@ -7,24 +7,25 @@ import (
 	"time"
 )
 
-// link is a network between clients and a server of gRPC, which holds up every
-// byte for a while, loses none, and counts what is really asked.
-type link struct {
+// Link is a network between clients and a server of gRPC, which holds up every
+// byte for a while, loses none, and counts what is really asked. It carries
+// other protocols as well; then what it counts means nothing.
+type Link struct {
 	listener net.Listener
 	server   string
 	delay    time.Duration // each way
 
 	mu       sync.Mutex
-	counted  cost
+	counted  Traffic
 	level    map[call]int // of each call: its place in a row of calls that waited for each other
 	carriers uint64
 }
 
-// cost is what went over a link.
-type cost struct {
-	calls    int
-	rounds   int   // calls that had to wait for others, in the longest row
-	up, down int64 // bytes
+// Traffic is what went over a Link.
+type Traffic struct {
+	Calls    int
+	Rounds   int   // calls that had to wait for others, in the longest row
+	Up, Down int64 // bytes
 }
 
 type call struct {
@@ -32,34 +33,35 @@ type call struct {
 	stream  uint32
 }
 
-// newLink returns a link to the server at address.
-func newLink(address string, delay time.Duration) (*link, error) {
+// NewLink returns a Link to the server at address, which holds up each
+// direction by delay.
+func NewLink(address string, delay time.Duration) (*Link, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
-	l := &link{listener: listener, server: address, delay: delay, level: map[call]int{}}
+	l := &Link{listener: listener, server: address, delay: delay, level: map[call]int{}}
 	go l.accept()
 	return l, nil
 }
 
-// address is where clients reach the server.
-func (l *link) address() string { return l.listener.Addr().String() }
+// Address is where clients reach the server.
+func (l *Link) Address() string { return l.listener.Addr().String() }
 
-// close lets no further connections through.
-func (l *link) close() { l.listener.Close() }
+// Close lets no further connections through.
+func (l *Link) Close() { l.listener.Close() }
 
-// take returns what was counted since the last time.
-func (l *link) take() cost {
+// Take returns what was counted since the last time.
+func (l *Link) Take() Traffic {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c := l.counted
-	l.counted = cost{}
+	l.counted = Traffic{}
 	clear(l.level)
 	return c
 }
 
-func (l *link) accept() {
+func (l *Link) accept() {
 	for {
 		client, err := l.listener.Accept()
 		if err != nil {
@@ -70,7 +72,7 @@ func (l *link) accept() {
 	}
 }
 
-func (l *link) carry(client net.Conn, carrier uint64) {
+func (l *Link) carry(client net.Conn, carrier uint64) {
 	defer client.Close()
 	server, err := net.Dial("tcp", l.server)
 	if err != nil {
@@ -82,10 +84,10 @@ func (l *link) carry(client net.Conn, carrier uint64) {
 		asked := &frames{skip: len("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), visit: func(kind byte, stream uint32) {
 			l.asked(kind, call{carrier, stream})
 		}}
-		l.way(server, client, asked.write, func(p []byte) { l.count(&l.counted.up, p) })
+		l.way(server, client, asked.write, func(p []byte) { l.count(&l.counted.Up, p) })
 	})
 	answered := &frames{visit: func(_ byte, stream uint32) { l.answered(call{carrier, stream}) }}
-	l.way(client, server, func(p []byte) { l.count(&l.counted.down, p) }, answered.write)
+	l.way(client, server, func(p []byte) { l.count(&l.counted.Down, p) }, answered.write)
 	up.Wait()
 }
 
@@ -93,20 +95,20 @@ const frameHeaders = 1
 
 // asked notes a call, which is one round later than all that were answered
 // before it.
-func (l *link) asked(kind byte, c call) {
+func (l *Link) asked(kind byte, c call) {
 	if kind != frameHeaders {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.counted.calls++
-	l.level[c] = l.counted.rounds + 1
+	l.counted.Calls++
+	l.level[c] = l.counted.Rounds + 1
 }
 
-func (l *link) answered(c call) {
+func (l *Link) answered(c call) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.counted.rounds = max(l.counted.rounds, l.level[c])
+	l.counted.Rounds = max(l.counted.Rounds, l.level[c])
 }
 
 const (
@@ -122,7 +124,7 @@ type linkData struct {
 
 var linkBuffers = sync.Pool{New: func() any { return new([linkPiece]byte) }}
 
-func (l *link) count(what *int64, p []byte) {
+func (l *Link) count(what *int64, p []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	*what += int64(len(p))
@@ -130,7 +132,7 @@ func (l *link) count(what *int64, p []byte) {
 
 // way carries one direction to its end. What a client says counts when it says
 // it, and what it hears when it hears it.
-func (l *link) way(to, from net.Conn, said, heard func(p []byte)) {
+func (l *Link) way(to, from net.Conn, said, heard func(p []byte)) {
 	late := make(chan linkData, linkPieces)
 	go func() {
 		defer close(late)

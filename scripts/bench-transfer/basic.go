@@ -1,0 +1,158 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/fstree/fstree/cas"
+	"github.com/fstree/fstree/cas/memory"
+	"github.com/fstree/fstree/cas/tree"
+	pb "github.com/fstree/fstree/proto"
+	"github.com/fstree/fstree/remote"
+	"github.com/fstree/fstree/remote/transfer"
+	"github.com/fstree/fstree/scripts/internal/bench"
+)
+
+// oldServer is a server with the four basic calls alone, over a map.
+type oldServer struct {
+	pb.UnimplementedCacheServiceServer
+	store *memory.Store
+}
+
+func (o *oldServer) HasObject(ctx context.Context, r *pb.HasObjectRequest) (*pb.HasObjectResponse, error) {
+	present, err := o.store.Has(ctx, digests(r.Digest))
+	return &pb.HasObjectResponse{Present: present}, err
+}
+
+func digests(texts []string) []cas.Digest {
+	ds := make([]cas.Digest, len(texts))
+	for i, text := range texts {
+		ds[i], _ = cas.ParseDigest(text)
+	}
+	return ds
+}
+
+func (o *oldServer) HasTree(r *pb.HasTreeRequest, stream grpc.ServerStreamingServer[pb.HasTreeResponse]) error {
+	return tree.FindMissing(stream.Context(), o.store, digests(r.Digest), 1, func(trees, files []cas.Digest) error {
+		return stream.Send(&pb.HasTreeResponse{MissingTrees: texts(trees), MissingObjects: texts(files)})
+	})
+}
+
+func texts(ds []cas.Digest) (texts []string) {
+	for _, d := range ds {
+		texts = append(texts, d.String())
+	}
+	return texts
+}
+
+func (o *oldServer) ReadObject(r *pb.ReadObjectRequest, stream grpc.ServerStreamingServer[pb.ReadObjectResponse]) error {
+	data, err := cas.ReadAll(stream.Context(), o.store, digests([]string{r.Digest})[0], 1<<20)
+	if err != nil {
+		return status.Error(codes.NotFound, err.Error())
+	}
+	return stream.Send(&pb.ReadObjectResponse{Data: data})
+}
+
+func (o *oldServer) WriteObject(stream grpc.ClientStreamingServer[pb.WriteObjectRequest, pb.WriteObjectResponse]) error {
+	var data []byte
+	for {
+		piece, err := stream.Recv()
+		if err != nil { // the end, or the client is gone
+			break
+		}
+		data = append(data, piece.Data...)
+	}
+	if _, _, err := o.store.Add(stream.Context(), bytes.NewReader(data)); err != nil {
+		return err
+	}
+	return stream.SendAndClose(&pb.WriteObjectResponse{})
+}
+
+// basicGoal is how much of the time of single calls we may take.
+const basicGoal = 1.0 / 4
+
+// basicFiles is how many files are moved; fewer over a slow network, where each
+// single call takes a while.
+func (s *site) basicFiles() int {
+	if s.delay > 0 {
+		return 200
+	}
+	return 5000
+}
+
+// basic compares with one call at a time, against a server that knows no other
+// calls.
+func (s *site) basic() error {
+	old := &oldServer{store: &memory.Store{}}
+	conn, address, stop, err := s.serveHere(func(server *grpc.Server) { pb.RegisterCacheServiceServer(server, old) })
+	if err != nil {
+		return err
+	}
+	defer stop()
+	conn.Close()
+	far, err := remote.Open("jolt://"+address, remote.Options{Timeout: 30 * time.Second})
+	if err != nil {
+		return err
+	}
+	defer far.Close()
+	near := &memory.Store{}
+	root, all, err := manyObjects(near, s.basicFiles())
+	if err != nil {
+		return err
+	}
+	forget := func() error { *old = oldServer{store: &memory.Store{}}; return nil }
+	options := transfer.Options{Parallel: parallel}
+	err = s.race("push, basic calls", basicGoal, "one at a time",
+		bench.Contestant{Prepare: forget, Work: func() error { return transfer.Push(ctx, near, far, root, options) }},
+		bench.Contestant{Prepare: forget, Work: func() error { return copyOneByOne(far, near, all) }})
+	if err != nil {
+		return err
+	}
+	return s.race("pull, basic calls", basicGoal, "one at a time",
+		bench.Contestant{Work: func() error { return transfer.Pull(ctx, far, &memory.Store{}, root, options) }},
+		bench.Contestant{Work: func() error { return copyOneByOne(&memory.Store{}, far, all) }})
+}
+
+// parallel is what fstree itself uses.
+const parallel = 64
+
+// manyObjects stores a tree with so many files of 4 KiB.
+func manyObjects(store *memory.Store, files int) (root cas.Digest, all []cas.Digest, err error) {
+	add := func(data []byte) cas.Digest {
+		d, _, _ := store.Add(ctx, bytes.NewReader(data)) // a map takes everything
+		all = append(all, d)
+		return d
+	}
+	var entries []tree.Entry
+	for i := range files {
+		data := bytes.Repeat(fmt.Appendf(nil, "%08d", i), 512)
+		entries = append(entries, tree.Entry{Name: fmt.Sprint("file", i), Type: tree.File, Perm: 0o644, Digest: add(data)})
+	}
+	top, err := tree.New(entries)
+	if err != nil {
+		return root, nil, err
+	}
+	return add(top.Encode()), all, nil
+}
+
+// copyOneByOne makes one call after the other.
+func copyOneByOne(to cas.Putter, from cas.Getter, ds []cas.Digest) error {
+	for _, d := range ds {
+		o, err := from.Get(ctx, d)
+		if err != nil {
+			return err
+		}
+		err = to.Put(ctx, d, o)
+		o.Close()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
