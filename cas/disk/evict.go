@@ -100,7 +100,10 @@ func (x *engine) evictTo(ctx context.Context, keep limits) (done evicted, err er
 	if err := x.change(func(c *change) error { c.allRecords = true; return nil }); err != nil {
 		return done, x.failed(err)
 	}
-	v := eviction{engine: x, held: holds{store: x.store}, protected: x.protected(keep), excess: excess, partial: partial}
+	v := eviction{
+		engine: x, held: holds{store: x.store},
+		protected: x.protected(keep), excess: excess, partial: partial,
+	}
 	for v.excess > 0 && !v.through {
 		if ctx.Err() != nil {
 			return v.done, context.Cause(ctx)
