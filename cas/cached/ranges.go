@@ -275,6 +275,18 @@ func (l *lazy) finish(f *rangeFlight, err error) {
 	}
 }
 
+// isComplete tells whether nothing is missing. It looks here and there first:
+// what is missing of a huge object can be a long list.
+func (l *lazy) isComplete(part bao.PartialObject) bool {
+	const probes = 16
+	for i := range int64(probes) {
+		if len(part.Missing(l.size/probes*i, 1)) > 0 {
+			return false
+		}
+	}
+	return len(part.Missing(0, l.size)) == 0
+}
+
 func (l *lazy) forget(f *rangeFlight) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -286,7 +298,7 @@ func (l *lazy) promote() {
 	l.mu.Lock()
 	part, whole := l.part, l.whole
 	l.mu.Unlock()
-	if part == nil || whole != nil || len(part.Missing(0, l.size)) > 0 {
+	if part == nil || whole != nil || !l.isComplete(part) {
 		return
 	}
 	o, err := l.store.near.Get(l.store.lifetime, l.digest)

@@ -52,6 +52,8 @@ func (p *Prefetch) UnmarshalText(text []byte) error {
 const (
 	// prefetchParallel is how many reads ahead are under way at once.
 	prefetchParallel = 32
+	// prefetchBatch is how many files are asked for together.
+	prefetchBatch = 64
 	// prefetchEntries bounds the entries that one wish puts into the table, and
 	// with them its memory.
 	prefetchEntries = 2 << 20
@@ -273,16 +275,52 @@ func (p *prefetcher) readFiles(top uint32) {
 		p.wanted.Add(1)
 		p.wantedBytes.Add(max(size, 0))
 	}
+	var files []step
 	for id, size := range p.filesBelow(top) {
 		if !p.goesOn() {
 			break
 		}
-		readers.Go(func() error {
-			p.readFile(id, size)
-			return nil
-		})
+		if files = append(files, step{id, size}); len(files) < prefetchBatch {
+			continue
+		}
+		batch := files
+		files = nil
+		readers.Go(func() error { return p.readBatch(batch) })
 	}
+	readers.Go(func() error { return p.readBatch(files) })
 	readers.Wait()
+}
+
+// readBatch reads files, the small ones with one question if the source can.
+func (p *prefetcher) readBatch(files []step) error {
+	source, ok := p.source.(bulkFetcher)
+	var small []step
+	for _, file := range files {
+		switch {
+		case !p.goesOn():
+			return nil
+		case ok && file.size > 0 && file.size <= sweepFile:
+			small = append(small, file)
+		default:
+			p.readFile(file)
+		}
+	}
+	if len(small) == 0 {
+		return nil
+	}
+	p.giveWay(fileGivesWay)
+	together := p.fetchMany(source, small)
+	for _, file := range small {
+		switch {
+		case !p.goesOn():
+			return nil
+		case together == nil:
+			p.have(file)
+		default: // it tells which of them fail
+			p.readFile(file)
+		}
+	}
+	return nil
 }
 
 // filesBelow yields top or what is below it: the files with something in them,
@@ -297,14 +335,18 @@ func (p *prefetcher) filesBelow(top uint32) iter.Seq2[uint32, int64] {
 	}
 }
 
-func (p *prefetcher) readFile(id uint32, size int64) {
+func (p *prefetcher) readFile(file step) {
 	p.giveWay(fileGivesWay)
-	if err := p.fetch(p.caller, id, size); err != nil {
-		p.failed(id, err)
+	if err := p.fetch(p.caller, file.id, file.size); err != nil {
+		p.failed(file.id, err)
 		return
 	}
+	p.have(file)
+}
+
+func (p *prefetcher) have(file step) {
 	p.files.Add(1)
-	p.bytes.Add(max(size, 0))
+	p.bytes.Add(max(file.size, 0))
 }
 
 func (p *prefetcher) failed(id uint32, err error) {

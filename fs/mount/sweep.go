@@ -162,7 +162,7 @@ type bulkFetcher interface {
 func (fs *fileSystem) sweep(id uint32) {
 	next := fs.sweeps.step(fs.table, id)
 	if source, ok := fs.source.(bulkFetcher); ok && len(next) > 0 {
-		fs.inSweep(func() { fs.fetchMany(source, next) })
+		fs.inSweep(func() { _ = fs.fetchMany(source, next) })
 		return
 	}
 	for _, file := range next {
@@ -182,16 +182,19 @@ func (fs *fileSystem) inSweep(f func()) {
 	}
 }
 
-func (fs *fileSystem) fetchMany(source bulkFetcher, files []step) {
+// fetchMany has files fetched, and returns why that was not possible for all.
+func (fs *fileSystem) fetchMany(source bulkFetcher, files []step) error {
 	bytes := int64(0)
 	digests := make([]cas.Digest, 0, len(files))
 	for _, file := range files {
-		if e, err := fs.entry(fs.background(), file.id); err == nil {
-			digests = append(digests, e.Digest)
-			bytes += file.size
+		e, err := fs.entry(fs.background(), file.id)
+		if err != nil {
+			return err
 		}
+		digests = append(digests, e.Digest)
+		bytes += file.size
 	}
 	ctx, cancel := fs.within(fs.patience(bytes))
 	defer cancel()
-	_ = source.Fetch(ctx, digests)
+	return source.Fetch(ctx, digests)
 }
