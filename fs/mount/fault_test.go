@@ -46,7 +46,11 @@ func TestFailingFetchIsAnInputOutputError(t *testing.T) {
 			"get hang files":  "no answer in time",
 		} {
 			t.Run(fmt.Sprintf("%s, cached %v", fault, cached), func(t *testing.T) {
-				m := mountChild(t, childOptions{Source: source, Faults: fault, Cached: cached, Timeout: 300 * time.Millisecond})
+				timeout := 3 * time.Second
+				if fault == "get hang files" {
+					timeout /= 10
+				}
+				m := mountChild(t, childOptions{Source: source, Faults: fault, Cached: cached, Timeout: timeout})
 				start := time.Now()
 				if got, err := os.ReadFile(m.path("big")); !errors.Is(err, unix.EIO) {
 					t.Errorf("%d bytes, %v, want EIO", len(got), err)

@@ -315,6 +315,7 @@ func (p *prefetcher) readBatch(files []step) error {
 		case !p.goesOn():
 			return nil
 		case together == nil:
+			p.stats.objects.Add(1)
 			p.have(file)
 		default: // it tells which of them fail
 			p.readFile(file)

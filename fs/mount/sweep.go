@@ -18,11 +18,13 @@ const (
 
 	// A sweep is followed with a window that begins at sweepFirst files and
 	// doubles each time that half of it was read. These bound it in files, in
-	// bytes, and the bytes of each of the files.
+	// bytes, and the bytes of each of the files: of those that come in batches,
+	// and of all.
 	sweepFirst  = 32
 	sweepWindow = 2048
 	sweepBytes  = 32 << 20
 	sweepFile   = 1 << 20
+	sweepLarge  = 16 << 20
 
 	// sweepParallel bounds what is fetched ahead at once, for all sweeps:
 	// batches, or files if the source does not know batches.
@@ -107,7 +109,7 @@ func (w *sweep) look(t *table) (found []step) {
 			break
 		}
 		w.cursor = next
-		if n, _ := t.get(next); n.isFile() && n.size > 0 && n.size <= sweepFile {
+		if n, _ := t.get(next); n.isFile() && n.size > 0 && n.size <= sweepLarge {
 			w.ahead = append(w.ahead, step{next, n.size})
 			w.bytes += n.size
 			found = append(found, step{next, n.size})
@@ -161,12 +163,17 @@ type bulkFetcher interface {
 // Whoever then reads a file meets the error, if it is to stay.
 func (fs *fileSystem) sweep(id uint32) {
 	next := fs.sweeps.step(fs.table, id)
-	if source, ok := fs.source.(bulkFetcher); ok && len(next) > 0 {
-		fs.inSweep(func() { _ = fs.fetchMany(source, next) })
-		return
-	}
+	source, bulk := fs.source.(bulkFetcher)
+	var small []step
 	for _, file := range next {
-		fs.inSweep(func() { _ = fs.fetch(fs.background(), file.id, file.size) })
+		if bulk && file.size <= sweepFile {
+			small = append(small, file)
+		} else {
+			fs.inSweep(func() { _ = fs.fetch(fs.background(), file.id, file.size) })
+		}
+	}
+	if len(small) > 0 {
+		fs.inSweep(func() { _ = fs.fetchMany(source, small) })
 	}
 }
 
