@@ -23,6 +23,29 @@ type BatchGetter interface {
 	GetMany(ctx context.Context, ds []Digest, visit VisitObject) error
 }
 
+// VisitUnverified is VisitObject for bytes that may be wrong.
+type VisitUnverified = func(d Digest, r io.Reader, err error) error
+
+// UnverifiedGetter opens objects for whoever verifies them, as every Putter
+// does: hashing them twice would be in vain. It is optional: ask a store
+// through GetUnverified.
+type UnverifiedGetter interface {
+	// GetUnverified is GetMany without verification. Nobody but a Putter must
+	// get to see the bytes of r. They end soon behind the length that the
+	// object is said to have. If all of them are in memory already, r is a
+	// *bytes.Reader, and may be kept.
+	GetUnverified(ctx context.Context, ds []Digest, visit VisitUnverified) error
+}
+
+// GetUnverified is UnverifiedGetter.GetUnverified for any g, with verification
+// if g knows no other way.
+func GetUnverified(ctx context.Context, g Getter, ds []Digest, parallel int, visit VisitUnverified) error {
+	if u, ok := g.(UnverifiedGetter); ok {
+		return u.GetUnverified(ctx, ds, visit)
+	}
+	return GetMany(ctx, g, ds, parallel, func(d Digest, o Object, err error) error { return visit(d, o, err) })
+}
+
 // Objects are objects to store. The iterator opens and closes them; each is
 // read before the next is asked for.
 type Objects = iter.Seq2[Digest, Object]

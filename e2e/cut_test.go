@@ -132,3 +132,46 @@ func TestTransferOverANetworkThatBreaks(t *testing.T) {
 		t.Errorf("verify: %v: %s", err, answer)
 	}
 }
+
+// TestLargeFileComesThroughConnectionsThatAreTooShort pulls a file over
+// connections none of which lives long enough for all of it, with a process
+// that is killed as well.
+func TestLargeFileComesThroughConnectionsThatAreTooShort(t *testing.T) {
+	s := &stress{T: t, dir: t.TempDir()}
+	direct := s.serve()
+	source := filepath.Join(s.dir, "source")
+	if err := os.Mkdir(source, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	data := make([]byte, 192<<20)
+	rand.NewChaCha8([32]byte{1}).Read(data)
+	if err := os.WriteFile(filepath.Join(source, "large"), data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	fstree := func(remote string, args ...string) *exec.Cmd {
+		return exec.Command(os.Getenv(binaryVariable), append(args, "--remote", remote, "--timeout", "10s")...)
+	}
+	answer, err := fstree(direct, "write-tree-push", source, "--cache", filepath.Join(s.dir, "a"), "--index", filepath.Join(s.dir, "a.index")).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	breaking := newCutter(t, strings.TrimPrefix(direct, "jolt://"), 50<<20, 60<<20)
+	out := filepath.Join(s.dir, "out")
+	pull := []string{"pull-checkout", strings.TrimSpace(string(answer)), out, "--cache", filepath.Join(s.dir, "b"), "--index", filepath.Join(s.dir, "b.index")}
+	killed := fstree(breaking.url(), pull...)
+	if err := killed.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(time.Minute); breaking.cuts.Load() == 0 && time.Now().Before(deadline); {
+		time.Sleep(time.Millisecond)
+	}
+	killed.Process.Kill()
+	killed.Wait()
+	if text, err := fstree(breaking.url(), pull...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, text)
+	}
+	if n := breaking.cuts.Load(); n < 3 {
+		t.Errorf("%d cuts, that was no trial", n)
+	}
+	s.same(source, out)
+}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/fstree/fstree/cas"
+	"github.com/fstree/fstree/cas/memory"
 )
 
 const parallel = 8
@@ -86,6 +87,27 @@ func batches(t *testing.T, s cas.Store) {
 	})
 	if err != nil || len(visits) != len(order)+1 || visits[order[7]] != 2 {
 		t.Errorf("GetMany: %d visited, %v", len(visits), err)
+	}
+	unverified(t, s, question, data)
+}
+
+// unverified copies objects to another store, which verifies them.
+func unverified(t *testing.T, s cas.Store, question []cas.Digest, data map[cas.Digest][]byte) {
+	copies := &memory.Store{}
+	err := cas.GetUnverified(t.Context(), s, question, parallel, func(d cas.Digest, r io.Reader, err error) error {
+		if data[d] == nil {
+			if !errors.Is(err, cas.ErrNotFound) {
+				t.Errorf("absent object: %v", err)
+			}
+			return nil
+		}
+		if err == nil {
+			err = copies.Put(t.Context(), d, r)
+		}
+		return err
+	})
+	if err != nil || copies.Len() != len(data) {
+		t.Errorf("GetUnverified: %d of %d copied, %v", copies.Len(), len(data), err)
 	}
 }
 

@@ -14,6 +14,10 @@ import (
 	"github.com/fstree/fstree/cas"
 )
 
+// errPackGone means that objects were to be entered whose pack is gone: who
+// wrote it ended before it was heard, and its pack was compacted.
+var errPackGone = errors.New("what was written is gone")
+
 func (x *engine) record(_ context.Context, items []item, keep limits) error {
 	now := x.clock()
 	packs := packLengths{}
@@ -28,6 +32,8 @@ func (x *engine) record(_ context.Context, items []item, keep limits) error {
 				continue // it was dropped meanwhile
 			case it.entry.kind == packed && old.kind != 0 && x.store.looksRight(it.digest, old, packs):
 				it.entry = old
+			case it.entry.kind == packed && !x.store.looksRight(it.digest, it.entry, packs):
+				return fmt.Errorf("%w: pack %s", errPackGone, packName(it.entry.place.pack))
 			}
 			it.entry.used = now
 			if err := c.set(it.digest, old, it.entry); err != nil {

@@ -89,6 +89,17 @@ func (x *engine) compactPack(ctx context.Context, id uint64, w *packWriter) erro
 	if err != nil {
 		return err
 	}
+	return x.removeUnused(id, path)
+}
+
+// removeUnused removes a pack, unless something in it was entered meanwhile: its
+// writer may have died when it had just asked for that.
+func (x *engine) removeUnused(id uint64, path string) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.packs[id] > 0 {
+		return nil
+	}
 	return os.Remove(path)
 }
 

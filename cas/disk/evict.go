@@ -100,7 +100,10 @@ func (x *engine) evictTo(ctx context.Context, keep limits) (done evicted, err er
 	if err := x.change(func(c *change) error { c.allRecords = true; return nil }); err != nil {
 		return done, x.failed(err)
 	}
-	v := eviction{engine: x, protected: x.protected(keep), excess: excess, partial: partial}
+	v := eviction{
+		engine: x, held: holds{store: x.store},
+		protected: x.protected(keep), excess: excess, partial: partial,
+	}
 	for v.excess > 0 && !v.through {
 		if ctx.Err() != nil {
 			return v.done, context.Cause(ctx)
@@ -125,6 +128,7 @@ func (x *engine) protected(keep limits) uint32 {
 // eviction goes through the order from its start, a page at a time.
 type eviction struct {
 	engine    *engine
+	held      holds
 	protected uint32 // from this time of last use on objects stay
 	excess    int64  // bytes that are to go still
 	next      orderPlace
@@ -156,12 +160,11 @@ func (v *eviction) turnPage() error {
 	defer x.mu.Unlock()
 	touched := x.touches.take()
 	x.writeTouches(touched)
-	held, err := x.store.readHolds()
-	if err != nil {
+	if err := v.held.refresh(); err != nil {
 		return err
 	}
 	var p page
-	err = x.view(func(txn *badger.Txn) (err error) { p, err = v.read(txn, held, touched); return err })
+	err := x.view(func(txn *badger.Txn) (err error) { p, err = v.read(txn, touched); return err })
 	if err != nil || v.through {
 		return err
 	}
@@ -184,24 +187,24 @@ func (v *eviction) turnPage() error {
 
 // read reads the next page, and the entries of the objects on it until enough
 // of them may go.
-func (v *eviction) read(txn *badger.Txn, held held, touched map[cas.Digest]struct{}) (p page, err error) {
+func (v *eviction) read(txn *badger.Txn, touched map[cas.Digest]struct{}) (p page, err error) {
 	p.records, err = records(txn, v.next)
 	if err != nil {
 		return p, err
 	}
 	if len(p.records) == 0 || p.records[0].place.bucket > bucketOf(v.protected) {
 		v.through = true
-		v.removePartials(bucketOf(v.protected), held)
+		v.removePartials(bucketOf(v.protected))
 		return p, nil
 	}
-	v.removePartials(p.records[0].place.bucket, held)
+	v.removePartials(p.records[0].place.bucket)
 	v.next = p.records[len(p.records)-1].place
 	v.next.number++
 	p.later = map[uint32][]byte{}
 	p.seen = map[cas.Digest]struct{}{}
 	for _, r := range p.records {
 		for name := range slices.Chunk(r.names, shortName) {
-			if p.bytes >= v.excess || held.hasAny(name[1:]) {
+			if p.bytes >= v.excess || v.held.hasAny(name[1:]) {
 				p.stay = append(p.stay, name...)
 				continue
 			}

@@ -200,7 +200,8 @@ func TestHoldsOfDeadProcessesEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	hold.file.Close()
-	if h, err := s.readHolds(); err != nil || h.hasAny(nameOf(d)[1:]) {
+	h := holds{store: s}
+	if err := h.refresh(); err != nil || h.hasAny(nameOf(d)[1:]) {
 		t.Errorf("the hold of a dead process counts: %v", err)
 	}
 	if _, err := os.Stat(dead); !errors.Is(err, fs.ErrNotExist) {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"os"
 	"slices"
@@ -85,10 +86,10 @@ func (h *Hold) Close() error {
 	return h.file.Close()
 }
 
-// held are the objects that are held at a time, in order.
+// held are the starts of some digests, in order.
 type held []heldName
 
-// hasAny tells whether an object is held whose digest has this start.
+// hasAny tells whether one of them has this start.
 func (h held) hasAny(start []byte) bool {
 	var whole [heldNameSize]byte
 	copy(whole[:], start)
@@ -97,27 +98,49 @@ func (h held) hasAny(start []byte) bool {
 	return i < len(h) && uint64(h[i])>>rest == low>>rest
 }
 
-// readHolds returns what is held, and removes the holds of processes that are
-// gone.
-func (s *Store) readHolds() (held, error) {
-	files, err := os.ReadDir(s.path(holdsDir))
-	if err != nil {
-		return nil, err
-	}
-	var all held
-	for _, file := range files {
-		if all, err = s.readHold(all, file.Name()); err != nil {
-			return nil, err
-		}
-	}
-	slices.Sort(all)
-	return slices.Compact(all), nil
+// holds are the holds of all processes, as an eviction reads them: what it has
+// read it does not read again, and takes for held even if it no longer is.
+type holds struct {
+	store       *Store
+	read        map[string]int64 // how many bytes of each hold
+	early, late held
 }
 
-func (s *Store) readHold(all held, name string) (held, error) {
-	f, err := os.Open(s.path(holdsDir, name))
+func (h *holds) hasAny(start []byte) bool { return h.early.hasAny(start) || h.late.hasAny(start) }
+
+// refresh reads what was held since the last time, and removes the holds of
+// processes that are gone.
+func (h *holds) refresh() error {
+	files, err := os.ReadDir(h.store.path(holdsDir))
+	if err != nil {
+		return err
+	}
+	first := h.read == nil
+	if first {
+		h.read = map[string]int64{}
+	}
+	var fresh held
+	for _, file := range files {
+		if fresh, err = h.readFile(fresh, file.Name()); err != nil {
+			return err
+		}
+	}
+	switch {
+	case first:
+		slices.Sort(fresh)
+		h.early = slices.Compact(fresh)
+	case len(fresh) > 0:
+		h.late = append(h.late, fresh...)
+		slices.Sort(h.late)
+	}
+	return nil
+}
+
+// readFile appends to fresh what a hold has that was not read yet.
+func (h *holds) readFile(fresh held, name string) (held, error) {
+	f, err := os.Open(h.store.path(holdsDir, name))
 	if os.IsNotExist(err) {
-		return all, nil
+		return fresh, nil
 	}
 	if err != nil {
 		return nil, err
@@ -125,11 +148,12 @@ func (s *Store) readHold(all held, name string) (held, error) {
 	defer f.Close()
 	if lock(f) {
 		os.Remove(f.Name())
-		return all, nil
+		return fresh, nil
 	}
-	b, err := io.ReadAll(f)
+	b, err := io.ReadAll(io.NewSectionReader(f, h.read[name], math.MaxInt64-h.read[name]))
 	for ; len(b) >= heldNameSize; b = b[heldNameSize:] {
-		all = append(all, heldName(binary.BigEndian.Uint64(b)))
+		fresh = append(fresh, heldName(binary.BigEndian.Uint64(b)))
+		h.read[name] += heldNameSize
 	}
-	return all, err
+	return fresh, err
 }

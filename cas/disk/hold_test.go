@@ -35,3 +35,43 @@ func TestStoreThatHoldsLosesNothingItHasMet(t *testing.T) {
 		t.Errorf("after the end of the holder %d objects went, %v", n, err)
 	}
 }
+
+// TestWhatIsHeldDuringAnEvictionCounts: an eviction reads on where it has read a
+// hold, and what it has read stays held until its end.
+func TestWhatIsHeldDuringAnEvictionCounts(t *testing.T) {
+	s := openOwner(t, t.TempDir())
+	ds := []cas.Digest{cas.Sum([]byte("a")), cas.Sum([]byte("b")), cas.Sum([]byte("c"))}
+	first, second := newHold(t, s), newHold(t, s)
+	h := holds{store: s}
+	expectHeld := func(want ...bool) {
+		t.Helper()
+		if err := h.refresh(); err != nil {
+			t.Fatal(err)
+		}
+		for i, d := range ds {
+			if held := h.hasAny(nameOf(d)[1:]); held != want[i] {
+				t.Errorf("object %d is held: %v", i, held)
+			}
+		}
+	}
+	first.Add(ds[0])
+	expectHeld(true, false, false)
+	first.Add(ds[1])
+	expectHeld(true, true, false)
+	second.Add(ds[1], ds[2])
+	first.Close()
+	expectHeld(true, true, true)
+	if len(h.early)+len(h.late) != 4 {
+		t.Errorf("four times something was held, but %d and %d names were read", len(h.early), len(h.late))
+	}
+}
+
+func newHold(t *testing.T, s *Store) *Hold {
+	t.Helper()
+	h, err := s.Hold()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
+	return h
+}

@@ -333,3 +333,28 @@ func TestDamagedOrderIsMadeAnew(t *testing.T) {
 		t.Errorf("evicted %d of 100 objects", n)
 	}
 }
+
+// TestFullestPageFitsIntoOneChange has each object in a pack and a record of its
+// own: nothing makes an eviction change more of the index at once.
+func TestFullestPageFitsIntoOneChange(t *testing.T) {
+	var c clock
+	s := openOwner(t, t.TempDir())
+	c.runs(s, Options{Size: 1})
+	x := owned(s)
+	for i := range uint64(batchCount) {
+		err := x.change(func(c *change) error {
+			c.allRecords = true
+			d := cas.Sum(binary.BigEndian.AppendUint64(nil, i))
+			return c.set(d, entry{}, entry{kind: packed, size: 1000, used: x.clock(), place: place{pack: 1 + i}})
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, inRecords, _ := orderOf(t, x); inRecords != batchCount {
+		t.Fatalf("there are %d records", inRecords)
+	}
+	if n, _ := evict(t, s); n != batchCount {
+		t.Errorf("evicted %d objects", n)
+	}
+}

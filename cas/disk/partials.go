@@ -101,7 +101,7 @@ func (x *engine) countPartials() []partialUse {
 
 // removePartials removes partial objects that were last used in the bucket or
 // before, until enough is gone, but not those that are open, held, or protected.
-func (v *eviction) removePartials(bucket uint32, held held) {
+func (v *eviction) removePartials(bucket uint32) {
 	for len(v.partial) > 0 && v.excess > 0 {
 		u := v.partial[0]
 		if bucketOf(u.used) > bucket || u.used >= v.protected {
@@ -109,7 +109,7 @@ func (v *eviction) removePartials(bucket uint32, held held) {
 		}
 		v.partial = v.partial[1:]
 		name, _ := u.digest.MarshalBinary()
-		if held.hasAny(name[1:][:heldNameSize]) || !v.engine.store.removePartial(u.name) {
+		if v.held.hasAny(name[1:][:heldNameSize]) || !v.engine.store.removePartial(u.name) {
 			continue
 		}
 		v.excess -= u.bytes

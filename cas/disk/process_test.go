@@ -60,13 +60,6 @@ func work(dir string, args []string) error {
 				return err
 			}
 		}
-	case "write many": // the same, many at a time
-		seed, _ := strconv.ParseUint(args[1], 10, 64)
-		for i := uint64(0); ; i++ {
-			if err := workMany(s, seed, i); err != nil {
-				return err
-			}
-		}
 	case "parts": // add to partial objects
 		seed, _ := strconv.ParseUint(args[1], 10, 64)
 		if err := addParts(s, seed); err != nil {
@@ -74,6 +67,13 @@ func work(dir string, args []string) error {
 		}
 		io.Copy(io.Discard, os.Stdin)
 		return nil
+	case "write many": // the same, many at a time
+		seed, _ := strconv.ParseUint(args[1], 10, 64)
+		for i := uint64(0); ; i++ {
+			if err := workMany(s, seed, i); err != nil {
+				return err
+			}
+		}
 	case "churn": // store, read and evict, more than there is room for
 		s.opt.Size = 3 << 20
 		fmt.Println("churning")

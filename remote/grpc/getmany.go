@@ -1,6 +1,7 @@
 package grpc
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -21,21 +22,41 @@ const readBatch = 4096
 // GetMany is cas.BatchGetter, in one stream. Against a server without the
 // extension it makes a call for each object, many at a time.
 func (s *Store) GetMany(ctx context.Context, ds []cas.Digest, visit cas.VisitObject) error {
-	if len(ds) == 0 {
-		return nil
-	}
-	if !s.extension.isAbsent() {
-		supported, err := s.readObjects(ctx, ds, visit)
-		if supported {
-			return err
+	supported, err := s.readObjects(ctx, ds, func(b *batchReader, in bulk.Incoming) error {
+		o, err := b.open(in)
+		end := visit(b.current, o, err)
+		if o != nil {
+			o.Close()
 		}
+		return end
+	})
+	if supported {
+		return err
 	}
 	return cas.GetMany(ctx, struct{ cas.Getter }{s}, ds, s.opt.Parallel, visit)
 }
 
+// GetUnverified is cas.UnverifiedGetter.
+func (s *Store) GetUnverified(ctx context.Context, ds []cas.Digest, visit cas.VisitUnverified) error {
+	supported, err := s.readObjects(ctx, ds, func(b *batchReader, in bulk.Incoming) error {
+		r, err := b.openUnverified(in)
+		return visit(b.current, r, err)
+	})
+	if supported {
+		return err
+	}
+	return cas.GetUnverified(ctx, struct{ cas.Getter }{s}, ds, s.opt.Parallel, visit)
+}
+
 // readObjects is false if the server does not have the extension; then nothing
-// was visited.
-func (s *Store) readObjects(ctx context.Context, ds []cas.Digest, visit cas.VisitObject) (supported bool, err error) {
+// has come.
+func (s *Store) readObjects(ctx context.Context, ds []cas.Digest, each func(*batchReader, bulk.Incoming) error) (supported bool, err error) {
+	if len(ds) == 0 {
+		return true, nil
+	}
+	if s.extension.isAbsent() {
+		return false, nil
+	}
 	ctx, dog := wire.Watch(ctx, s.opt.Timeout)
 	var asking sync.WaitGroup
 	defer asking.Wait()
@@ -46,7 +67,7 @@ func (s *Store) readObjects(ctx context.Context, ds []cas.Digest, visit cas.Visi
 	}
 	defer b.close()
 	asking.Go(func() { ask(b.stream, ds) })
-	err = b.run(visit)
+	err = b.run(each)
 	return !b.unsupported, err
 }
 
@@ -71,7 +92,7 @@ func ask(stream grpc.BidiStreamingClient[pb.ReadObjectsRequest, pb.ReadObjectsRe
 	stream.CloseSend()
 }
 
-// batchReader visits the objects of one ReadObjects.
+// batchReader receives the objects of one ReadObjects.
 type batchReader struct {
 	store    *Store
 	ctx      context.Context
@@ -96,22 +117,17 @@ func (b *batchReader) receive(message *bulk.In) error {
 
 func (b *batchReader) failure(f *pb.Status) error { return failureOf(b.current, f) }
 
-func (b *batchReader) run(visit cas.VisitObject) error {
+func (b *batchReader) run(each func(*batchReader, bulk.Incoming) error) error {
 	for {
 		in, err := b.next()
 		if err == io.EOF {
 			return nil
 		}
+		if err == nil {
+			err = each(b, in)
+		}
 		if err != nil {
 			return err
-		}
-		o, err := b.open(in)
-		end := visit(b.current, o, err)
-		if o != nil {
-			o.Close()
-		}
-		if end != nil {
-			return end
 		}
 	}
 }
@@ -163,6 +179,21 @@ func (b *batchReader) open(in bulk.Incoming) (cas.Object, error) {
 		return nil, b.store.named(&cas.MismatchError{Want: d})
 	}
 	return wire.Named(b.store.url, cas.Verify(d, (*batchBody)(b), bulk.SizeFromWire(in.Start.Size))), nil
+}
+
+// openUnverified is open for somebody who verifies the bytes himself.
+func (b *batchReader) openUnverified(in bulk.Incoming) (io.Reader, error) {
+	switch {
+	case in.Failed != nil:
+		return nil, b.store.named(failureOf(b.current, in.Start.Failure))
+	case in.Whole:
+		return bytes.NewReader(in.Data), nil
+	}
+	body := wire.NamedReader(b.store.url, (*batchBody)(b))
+	if size := bulk.SizeFromWire(in.Start.Size); size >= 0 {
+		body = io.LimitReader(body, size+1)
+	}
+	return body, nil
 }
 
 // batchBody is the current object of a batchReader.

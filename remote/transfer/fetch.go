@@ -3,6 +3,8 @@ package transfer
 import (
 	"bytes"
 	"context"
+	"errors"
+	"fmt"
 	"io"
 	"sync"
 
@@ -37,11 +39,11 @@ func (p *puller) fetchWhole(ctx context.Context, ds []cas.Digest) error {
 	storing.SetLimit(p.opt.perStream())
 	b := newBatch(ds)
 	err := p.patience.try(ctx, func() error {
-		return cas.GetMany(ctx, p.far, b.left(), p.opt.perStream(), func(d cas.Digest, o cas.Object, err error) error {
+		return cas.GetUnverified(ctx, p.far, b.left(), p.opt.perStream(), func(d cas.Digest, r io.Reader, err error) error {
 			if err != nil {
 				return err
 			}
-			if err := p.keep(ctx, storing, d, o); err != nil {
+			if err := p.keep(ctx, storing, d, r); err != nil {
 				return err
 			}
 			b.arrived(d)
@@ -55,23 +57,24 @@ func (p *puller) fetchWhole(ctx context.Context, ds []cas.Digest) error {
 	return err
 }
 
-// keep stores o near: at once if it is large, beside others if it is small.
-func (p *puller) keep(ctx context.Context, storing *errgroup.Group, d cas.Digest, o cas.Object) error {
-	if whole, ok := o.(interface{ Bytes() []byte }); ok {
-		storing.Go(func() error { return p.put(ctx, d, bytes.NewReader(whole.Bytes()), false) })
+// keep stores d near, the bytes of r: at once if it is large, beside others if
+// it is small.
+func (p *puller) keep(ctx context.Context, storing *errgroup.Group, d cas.Digest, r io.Reader) error {
+	if whole, ok := r.(*bytes.Reader); ok {
+		storing.Go(func() error { return p.put(ctx, d, whole, false) })
 		return nil
 	}
 	head := heads.Get().(*[headSize]byte)
-	n, err := io.ReadFull(o, head[:])
+	n, err := io.ReadFull(r, head[:])
 	switch err {
-	case io.EOF, io.ErrUnexpectedEOF: // all of it, and verified
+	case io.EOF, io.ErrUnexpectedEOF: // all of it, says r; near sees whether that is so
 		storing.Go(func() error {
 			defer heads.Put(head)
 			return p.put(ctx, d, bytes.NewReader(head[:n]), false)
 		})
 		return nil
 	case nil:
-		err = p.put(ctx, d, io.MultiReader(bytes.NewReader(head[:]), o), false)
+		err = p.put(ctx, d, io.MultiReader(bytes.NewReader(head[:]), r), false)
 	}
 	heads.Put(head)
 	return err
@@ -88,6 +91,9 @@ func (p *puller) keepTree(ctx context.Context, s tree.Sized) error {
 
 func (p *puller) put(ctx context.Context, d cas.Digest, r io.Reader, isTree bool) error {
 	err := p.near.Put(ctx, d, r)
+	if wrong := (*cas.MismatchError)(nil); errors.As(err, &wrong) {
+		return fmt.Errorf("what was received is wrong: %w", err)
+	}
 	if err == nil {
 		p.opt.Observer.Moved(d, isTree)
 	}

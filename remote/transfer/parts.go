@@ -16,6 +16,13 @@ const (
 	// parts that outlast a broken connection and the end of the process.
 	partSize = 16 << 20
 
+	// pieceSize is what is fetched of such an object with one call.
+	pieceSize = 32 << 20
+
+	// pieces is how many of them are under way at once: one is received and
+	// verified while the other is written, or about to begin.
+	pieces = 2
+
 	// sideBySide is how many such objects one stream's share is. While one
 	// begins, the bytes of the other flow.
 	sideBySide = 2
@@ -108,23 +115,36 @@ func (p *puller) fillIn(ctx context.Context, f file) error {
 		return err
 	}
 	defer object.Close()
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(pieces)
+	for off := int64(0); off < f.size && ctx.Err() == nil; off += pieceSize {
+		piece := span{off, min(pieceSize, f.size-off)}
+		group.Go(func() error { return p.fillPiece(ctx, object, f.digest, piece) })
+	}
+	return group.Wait()
+}
+
+// span is a part of an object.
+type span struct{ off, n int64 }
+
+func (p *puller) fillPiece(ctx context.Context, object bao.PartialObject, d cas.Digest, piece span) error {
 	return p.patience.try(ctx, func() error {
-		before := missingOf(object, f.size)
-		err := p.addMissing(ctx, object, f)
-		after := missingOf(object, f.size)
+		before := piece.missingOf(object)
+		err := p.addMissing(ctx, object, d, piece)
+		after := piece.missingOf(object)
 		if after < before {
 			p.patience.success()
 		}
 		if err == nil && after > 0 {
-			return fmt.Errorf("object %s: %w", f.digest, bao.ErrMissing)
+			return fmt.Errorf("object %s: %w", d, bao.ErrMissing)
 		}
 		return err
 	})
 }
 
-func (p *puller) addMissing(ctx context.Context, object bao.PartialObject, f file) error {
-	for _, slice := range object.Missing(0, f.size) {
-		r, err := p.parts.far.Slice(ctx, f.digest, slice)
+func (p *puller) addMissing(ctx context.Context, object bao.PartialObject, d cas.Digest, piece span) error {
+	for _, slice := range object.Missing(piece.off, piece.n) {
+		r, err := p.parts.far.Slice(ctx, d, slice)
 		if err != nil {
 			return err
 		}
@@ -137,9 +157,9 @@ func (p *puller) addMissing(ctx context.Context, object bao.PartialObject, f fil
 	return nil
 }
 
-// missingOf returns the number of bytes that are missing of an object.
-func missingOf(object bao.PartialObject, size int64) (n int64) {
-	for _, slice := range object.Missing(0, size) {
+// missingOf returns how many bytes of the part are missing of object.
+func (s span) missingOf(object bao.PartialObject) (n int64) {
+	for _, slice := range object.Missing(s.off, s.n) {
 		n += slice.Len
 	}
 	return n

@@ -56,7 +56,7 @@ func TestNextPullGoesOnWhereTheLastOneEnded(t *testing.T) {
 	counted, address := newLink(t, serve(t, store), 0)
 	near := &memory.Store{}
 	ctx, end := context.WithCancel(t.Context())
-	err := transfer.Pull(ctx, openRemote(t, address), ending{near, 32 << 20, end}, root, transfer.Options{})
+	err := transfer.Pull(ctx, openRemote(t, address), ending{near, 16 << 20, end}, root, transfer.Options{})
 	if !errors.Is(err, context.Canceled) {
 		t.Fatalf("%v", err)
 	}
@@ -65,7 +65,7 @@ func TestNextPullGoesOnWhereTheLastOneEnded(t *testing.T) {
 		t.Fatal(err)
 	}
 	expectClosure(t, near, root)
-	if c := counted.take(); c.down > 40<<20 {
+	if c := counted.take(); c.down > 50<<20 {
 		t.Errorf("%d MiB came again", c.down>>20)
 	}
 }

@@ -75,6 +75,31 @@ func (f finding) FindMissing(ctx context.Context, roots []cas.Digest, report tre
 	return tree.FindMissing(ctx, f.Store, roots, 4, report)
 }
 
+// forger is a far store that sends other bytes than it should.
+type forger struct{ *memory.Store }
+
+func (f forger) GetUnverified(_ context.Context, ds []cas.Digest, visit cas.VisitUnverified) error {
+	for _, d := range ds {
+		if err := visit(d, strings.NewReader("forged"), nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func TestForgedBytesAreNotKept(t *testing.T) {
+	store, root := sample(t)
+	near := &memory.Store{}
+	err := transfer.Pull(t.Context(), forger{store}, near, root, transfer.Options{Parallel: 8})
+	var mismatch *cas.MismatchError
+	if !errors.As(err, &mismatch) || !strings.Contains(err.Error(), "received") {
+		t.Errorf("%v", err)
+	}
+	if present, _ := near.Has(t.Context(), []cas.Digest{mismatch.Want, cas.Sum([]byte("forged"))}); present[0] || present[1] {
+		t.Error("forged bytes were kept")
+	}
+}
+
 // record counts what an Observer is told.
 type record struct {
 	mu             sync.Mutex

@@ -72,7 +72,7 @@ func verdict(met bool, goal any) string {
 
 // fillApart fills a cache in another process, and returns that one's peak of
 // resident memory in MB.
-func fillApart(cache string, count int, size int64) (int64, error) {
+func fillApart(cache string, count int, size int64) (int, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return 0, err
@@ -80,33 +80,22 @@ func fillApart(cache string, count int, size int64) (int64, error) {
 	cmd := exec.Command(self, "-fill", cache, fmt.Sprint(count), fmt.Sprint(size))
 	cmd.Env = append(os.Environ(), "GOGC=50") // as fstree has it
 	cmd.Stderr = os.Stderr
-	out, err := cmd.Output()
-	if err != nil {
+	if err := cmd.Start(); err != nil {
 		return 0, err
 	}
-	var kilobytes int64
-	_, err = fmt.Sscan(string(out), &kilobytes)
-	return kilobytes >> 10, err
+	peak, err := bench.Watch(cmd).Wait()
+	return peak >> 10, err
 }
 
 // runFill is what the other process does: args are the number of objects and
-// their size. It prints its own peak in kB.
+// their size.
 func runFill(cache string, args []string) error {
 	var count int
 	var size int64
 	if _, err := fmt.Sscan(strings.Join(args, " "), &count, &size); err != nil {
 		return err
 	}
-	if err := fill(cache, count, size); err != nil {
-		return err
-	}
-	status, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return err
-	}
-	_, peak, _ := strings.Cut(string(status), "VmHWM:")
-	fmt.Println(strings.Fields(peak)[0])
-	return nil
+	return fill(cache, count, size)
 }
 
 func fill(cache string, count int, size int64) error {

@@ -89,24 +89,28 @@ func (s *site) basicFiles() int {
 // basic compares with one call at a time, against a server that knows no other
 // calls.
 func (s *site) basic() error {
-	old := &oldServer{store: &memory.Store{}}
-	conn, address, stop, err := s.serveHere(func(server *grpc.Server) { pb.RegisterCacheServiceServer(server, old) })
-	if err != nil {
-		return err
-	}
-	defer stop()
-	conn.Close()
-	far, err := remote.Open("jolt://"+address, remote.Options{Timeout: 30 * time.Second})
-	if err != nil {
-		return err
-	}
-	defer far.Close()
 	near := &memory.Store{}
 	root, all, err := manyObjects(near, s.basicFiles())
 	if err != nil {
 		return err
 	}
-	forget := func() error { *old = oldServer{store: &memory.Store{}}; return nil }
+	var server *bench.Process
+	var far remote.Store
+	stop := func() {
+		if server != nil {
+			far.Close()
+			server.End()
+		}
+	}
+	forget := func() (err error) {
+		stop()
+		var address string
+		if server, address, err = s.startPeer(""); err == nil {
+			far, err = remote.Open("jolt://"+address, remote.Options{Timeout: 30 * time.Second})
+		}
+		return err
+	}
+	defer func() { stop() }()
 	options := transfer.Options{Parallel: parallel}
 	err = s.race("push, basic calls", basicGoal, "one at a time",
 		bench.Contestant{Prepare: forget, Work: func() error { return transfer.Push(ctx, near, far, root, options) }},

@@ -36,7 +36,11 @@ func main() {
 	log.SetFlags(0)
 	log.SetPrefix("bench-transfer: ")
 	flag.Parse()
-	if err := benchmark(); err != nil {
+	do := benchmark
+	if *peer {
+		do = servePeer
+	}
+	if err := do(); err != nil {
 		log.Fatal(err)
 	}
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"io"
-	"net"
 	"os"
 	"path/filepath"
 
@@ -63,24 +62,11 @@ func eachPiece(file string, do func(data []byte) error) error {
 	}
 }
 
-// serveHere starts a server in this process and returns a client behind the
-// network.
-func (s *site) serveHere(register func(*grpc.Server)) (conn *grpc.ClientConn, address string, stop func(), err error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return nil, "", nil, err
-	}
-	server := grpc.NewServer(grpc.InitialWindowSize(plainWindow), grpc.InitialConnWindowSize(plainWindow),
-		grpc.ReadBufferSize(plainPiece), grpc.WriteBufferSize(plainPiece))
-	register(server)
-	go server.Serve(listener)
-	if address, err = s.behindNetwork(listener.Addr().String()); err != nil {
-		return nil, "", nil, err
-	}
-	conn, err = grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+// dialPlain returns a client of a plainServer.
+func dialPlain(address string) (*grpc.ClientConn, error) {
+	return grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithInitialWindowSize(plainWindow), grpc.WithInitialConnWindowSize(plainWindow),
 		grpc.WithReadBufferSize(plainPiece), grpc.WithWriteBufferSize(plainPiece))
-	return conn, address, server.Stop, err
 }
 
 // plainGoal is how much longer than plain streaming of the same bytes we may
@@ -92,12 +78,16 @@ func (s *site) plain(in input) error {
 	if in.many {
 		return nil
 	}
-	p := &plainServer{file: filepath.Join(s.path("tree"), "big")}
-	conn, _, stop, err := s.serveHere(func(server *grpc.Server) { pb.RegisterCacheServiceServer(server, p) })
+	file := filepath.Join(s.path("tree"), "big")
+	server, address, err := s.startPeer(file)
 	if err != nil {
 		return err
 	}
-	defer stop()
+	defer server.End()
+	conn, err := dialPlain(address)
+	if err != nil {
+		return err
+	}
 	defer conn.Close()
 	client := pb.NewCacheServiceClient(conn)
 	err = s.race("pull", plainGoal, "plain gRPC",
@@ -111,7 +101,7 @@ func (s *site) plain(in input) error {
 	}
 	return s.race("push", plainGoal, "plain gRPC",
 		bench.Contestant{Prepare: s.startServer, Work: s.push},
-		bench.Contestant{Work: func() error { return plainWrite(client, p.file) }})
+		bench.Contestant{Work: func() error { return plainWrite(client, file) }})
 }
 
 func plainRead(client pb.CacheServiceClient) error {

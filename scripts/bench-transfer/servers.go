@@ -2,7 +2,9 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"regexp"
@@ -24,18 +26,29 @@ func (s *site) startServer() error {
 		return err
 	}
 	s.server = server
+	address, err := readAddress(stderr)
+	if err != nil {
+		return err
+	}
+	if address, err = s.behindNetwork(address); err != nil {
+		return err
+	}
+	s.remote = "jolt://" + address
+	if s.delay > 0 {
+		s.link = s.links[len(s.links)-1]
+	}
+	return nil
+}
+
+// readAddress returns where a server says that it listens.
+func readAddress(stderr io.Reader) (string, error) {
 	lines := bufio.NewScanner(stderr)
 	for lines.Scan() {
 		if found := grpcAddress.FindStringSubmatch(lines.Text()); found != nil {
-			address, err := s.behindNetwork(found[1])
-			s.remote = "jolt://" + address
-			if s.delay > 0 {
-				s.link = s.links[len(s.links)-1]
-			}
-			return err
+			return found[1], nil
 		}
 	}
-	return fmt.Errorf("the server did not say where it listens")
+	return "", errors.New("the server did not say where it listens")
 }
 
 func (s *site) stopServer() {

@@ -8,15 +8,25 @@ import (
 )
 
 // Named returns o with the URL of its remote in front of every error.
-func Named(url string, o cas.Object) cas.Object { return &named{o, url} }
+func Named(url string, o cas.Object) cas.Object { return &named{o, NamedReader(url, o)} }
 
 type named struct {
 	cas.Object
+	r io.Reader
+}
+
+func (n *named) Read(p []byte) (int, error) { return n.r.Read(p) }
+
+// NamedReader is Named for any reader.
+func NamedReader(url string, r io.Reader) io.Reader { return namedReader{r, url} }
+
+type namedReader struct {
+	r   io.Reader
 	url string
 }
 
-func (n *named) Read(p []byte) (int, error) {
-	count, err := n.Object.Read(p)
+func (n namedReader) Read(p []byte) (int, error) {
+	count, err := n.r.Read(p)
 	if err != nil && err != io.EOF {
 		err = fmt.Errorf("%s: %w", n.url, err)
 	}

@@ -68,11 +68,22 @@ func (p *Process) End() int {
 	return peak
 }
 
-// CPU returns the time that the running program and its children that have
-// ended have used of all processors, 0 if that is not known.
-func (p *Process) CPU() (used time.Duration) {
+// CPU returns the time that the running program and its children have used of
+// all processors, 0 if that is not known.
+func (p *Process) CPU() time.Duration {
+	used := cpuOf(strconv.Itoa(p.Process.Pid))
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%[1]d/task/%[1]d/children", p.Process.Pid))
+	if err == nil {
+		for pid := range strings.FieldsSeq(string(children)) {
+			used += cpuOf(pid)
+		}
+	}
+	return used
+}
+
+func cpuOf(pid string) (used time.Duration) {
 	const perTick = time.Second / 100
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Process.Pid))
+	stat, err := os.ReadFile("/proc/" + pid + "/stat")
 	if err != nil {
 		return 0
 	}
