@@ -22,16 +22,17 @@ import (
 
 // commands are the words that stories use beside those of testscript.
 var commands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
-	"server":     startServer,
-	"halt":       stopServer,
-	"silence":    startSilence,
-	"capture":    capture,
-	"compare":    compare,
-	"freeport":   freePort,
-	"fill":       fill,
-	"flip":       flip,
-	"eventually": eventually,
-	"slay":       slay,
+	"server":       startServer,
+	"halt":         stopServer,
+	"silence":      startSilence,
+	"capture":      capture,
+	"compare":      compare,
+	"freeport":     freePort,
+	"fill":         fill,
+	"flip":         flip,
+	"eventually":   eventually,
+	"slay":         slay,
+	"storeVectors": storeVectors,
 }
 
 // started are the servers of all stories, by story and name.
