@@ -37,6 +37,9 @@ var contenders = []struct {
 
 type contender interface {
 	put(r io.Reader) (cas.Digest, error)
+	// together calls store with what puts objects that nobody needs before all
+	// of them are there, as the files of a directory are put.
+	together(store func(put func(r io.Reader) error) error) error
 	get(d cas.Digest) error
 	has(d cas.Digest) (bool, error)
 }
@@ -46,6 +49,15 @@ type storeContender struct{ s *Store }
 func (c storeContender) put(r io.Reader) (cas.Digest, error) {
 	d, _, err := c.s.Add(context.Background(), r)
 	return d, err
+}
+
+func (c storeContender) together(store func(put func(r io.Reader) error) error) error {
+	return c.s.AddMany(context.Background(), func(a cas.Adder) error {
+		return store(func(r io.Reader) error {
+			_, _, err := a.Add(context.Background(), r)
+			return err
+		})
+	})
 }
 
 func (c storeContender) get(d cas.Digest) error {
@@ -92,6 +104,13 @@ func (p *plainFiles) put(r io.Reader) (cas.Digest, error) {
 	d := hasher.Digest()
 	os.Mkdir(filepath.Dir(p.path(d)), 0o700)
 	return d, os.Rename(temp, p.path(d))
+}
+
+func (p *plainFiles) together(store func(put func(r io.Reader) error) error) error {
+	return store(func(r io.Reader) error {
+		_, err := p.put(r)
+		return err
+	})
 }
 
 func (p *plainFiles) get(d cas.Digest) error {
@@ -170,6 +189,20 @@ func BenchmarkPut(b *testing.B) {
 			_, err := c.put(&stream{block, size, id.Add(1)})
 			return err
 		})
+	})
+}
+
+func BenchmarkPutMany(b *testing.B) {
+	benchmark(b, func(b *testing.B, c contender, size int) {
+		block := castest.Bytes(1<<20, 1)
+		var id atomic.Uint64
+		err := c.together(func(put func(r io.Reader) error) error {
+			inParallel(b, func() error { return put(&stream{block, size, id.Add(1)}) })
+			return nil
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
 	})
 }
 

@@ -101,7 +101,7 @@ const (
 
 func (rs results) print() error {
 	fmt.Printf("%-14s %10s %10s %10s               speed     CPU, owner to files\n", *dir, "owner", "client", "files")
-	for _, verb := range []string{"Put", "Get", "Has"} {
+	for _, verb := range []string{"PutMany", "Put", "Get", "Has"} {
 		for _, size := range []struct{ name, unit string }{
 			{"1KiB", "objects/s"}, {"16KiB", "objects/s"}, {"1024KiB", "MB/s"}, {"65536KiB", "MB/s"},
 		} {
@@ -110,7 +110,7 @@ func (rs results) print() error {
 				unit = "objects/s"
 			}
 			goal := 0.0
-			if verb == "Put" && unit == "objects/s" {
+			if strings.HasPrefix(verb, "Put") && unit == "objects/s" {
 				goal = smallGoal
 			}
 			if err := rs.row(verb+"/"+size.name, unit, goal); err != nil {
