@@ -17,8 +17,9 @@ SCRATCH := $(if $(wildcard /dev/shm/.),/dev/shm,$(or $(TMPDIR),/tmp))
 
 all: build
 
+# build makes one static binary, which runs wherever the kernel does.
 build:
-	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/fstree ./cmd/fstree
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/fstree ./cmd/fstree
 
 # install links the program to where mount(8) looks for helpers.
 install: build

@@ -41,6 +41,7 @@ func prepare(tests func() int) int {
 	defer os.RemoveAll(dir)
 	binary := filepath.Join(dir, "fstree")
 	build := exec.Command("go", "build", "-o", binary, "../cmd/fstree")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0") // as it is delivered
 	build.Stderr = os.Stderr
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "build:", err)
