@@ -58,7 +58,7 @@ func Open(url, address string, opt Options) (*Store, error) {
 	conn, err := grpc.NewClient("dns:///"+address, append(security(opt),
 		grpc.WithStatsHandler(s.link.Handler()),
 		grpc.WithInitialWindowSize(bulk.Window),
-		grpc.WithInitialConnWindowSize(bulk.Window),
+		grpc.WithInitialConnWindowSize(bulk.ConnectionWindow),
 		grpc.WithReadBufferSize(bufSize),
 		grpc.WithWriteBufferSize(bufSize),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage), grpc.ForceCodecV2(bulk.Codec)),

@@ -100,7 +100,7 @@ func newGRPC(opt Options) *grpc.Server {
 		grpc.ForceServerCodecV2(bulk.Codec),
 		grpc.StatsHandler(bulk.Links()),
 		grpc.InitialWindowSize(bulk.Window),
-		grpc.InitialConnWindowSize(bulk.Window),
+		grpc.InitialConnWindowSize(bulk.ConnectionWindow),
 		grpc.ReadBufferSize(bufSize),
 		grpc.WriteBufferSize(bufSize),
 		grpc.MaxRecvMsgSize(maxMessage),

@@ -224,7 +224,7 @@ func (p *pusher) sendTrees(ctx context.Context) error {
 func (p *pusher) send(ctx context.Context, ds []cas.Digest, areTrees bool) error {
 	q := &queue{waiting: ds}
 	group, sending := errgroup.WithContext(ctx)
-	for range min(streams, len(ds)/perCall+1) {
+	for range min(uploads, len(ds)/perCall+1) {
 		group.Go(func() error { return p.sendSome(sending, q, areTrees) })
 	}
 	return group.Wait()

@@ -69,7 +69,10 @@ const (
 	batchSize = 1024
 	// perCall is the number of objects to send that is worth a call of its own.
 	perCall = 256
-	// streams is how many such calls are under way at once. One works while
-	// another waits.
+	// streams is how many calls fetch at once. One works while others wait for
+	// the answers to their questions.
 	streams = 4
+	// uploads is how many calls send at once. They hardly wait, and each may
+	// leave a window of bytes in the memory of a server that is slower.
+	uploads = 2
 )
