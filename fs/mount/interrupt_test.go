@@ -2,6 +2,7 @@ package mount
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"strings"
@@ -80,10 +81,10 @@ func TestInterruptedReadersSeeNoInterrupt(t *testing.T) {
 			m := mountChild(t, childOptions{Source: source})
 			m.fault(fault)
 			var readers sync.WaitGroup
-			for range 8 {
+			for range 64 {
 				readers.Go(func() {
 					cmd := m.reader("dir/file")
-					interrupt := time.NewTicker(5 * time.Millisecond)
+					interrupt := time.NewTicker(time.Millisecond + rand.N(20*time.Millisecond))
 					defer interrupt.Stop()
 					done := make(chan struct{})
 					go func() {
@@ -96,7 +97,7 @@ func TestInterruptedReadersSeeNoInterrupt(t *testing.T) {
 							}
 						}
 					}()
-					err := waitFor(cmd, 20*time.Second)
+					err := waitFor(cmd, 40*time.Second)
 					close(done)
 					if err != nil {
 						t.Errorf("%v: %s", err, cmd.Stderr)
