@@ -20,6 +20,9 @@ const binaryVariable = "FSTREE_TEST_BINARY"
 // sourceVariable names the real input: the Go toolchain's source tree.
 const sourceVariable = "FSTREE_TEST_SOURCE"
 
+// vectorsVariable names the file with the recorded trees.
+const vectorsVariable = "FSTREE_TEST_VECTORS"
+
 func TestMain(m *testing.M) {
 	os.Exit(prepare(m.Run))
 }
@@ -53,6 +56,7 @@ func prepare(tests func() int) int {
 		return 1
 	}
 	os.Setenv(sourceVariable, filepath.Join(strings.TrimSpace(string(root)), "src"))
+	os.Setenv(vectorsVariable, "../cas/tree/testdata/vectors/trees.json")
 	os.Chmod(dir, 0o755)
 	os.Setenv(binaryVariable, binary)
 	return tests()

@@ -39,6 +39,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 		{"cp", self, filepath.Join(dir, "e2e.test")},
 		{"cp", os.Getenv(binaryVariable), filepath.Join(dir, "fstree")},
 		{"cp", "-r", "testdata", dir},
+		{"cp", os.Getenv(vectorsVariable), filepath.Join(dir, "trees.json")},
 		{"mkdir", home},
 		{"chmod", "-R", "a+rX", dir},
 		{"chown", "nobody", home},
@@ -50,7 +51,7 @@ func TestAsOrdinaryUser(t *testing.T) {
 	tests := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-c", asUser, "sh", dir,
 		filepath.Join(dir, "e2e.test"), "-test.run", "^(TestStories|TestRealInput)$", "-test.timeout", "10m")
 	tests.Dir = dir
-	tests.Env = append(os.Environ(), binaryVariable+"="+filepath.Join(dir, "fstree"), "HOME="+home)
+	tests.Env = append(os.Environ(), binaryVariable+"="+filepath.Join(dir, "fstree"), vectorsVariable+"="+filepath.Join(dir, "trees.json"), "HOME="+home)
 	out, err := tests.CombinedOutput()
 	if err != nil || strings.Contains(string(out), "no tests to run") {
 		t.Fatalf("as an ordinary user: %v\n%s", err, out)

@@ -36,7 +36,7 @@ func storeVectors(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
 		ts.Fatalf("usage: storeVectors DIR URL")
 	}
-	text, err := os.ReadFile("../cas/tree/testdata/vectors/trees.json")
+	text, err := os.ReadFile(os.Getenv(vectorsVariable))
 	ts.Check(err)
 	var vectors []vector
 	ts.Check(json.Unmarshal(text, &vectors))
