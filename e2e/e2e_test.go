@@ -7,8 +7,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -112,8 +115,8 @@ func condition(name string) (bool, error) {
 	return false, fmt.Errorf("unknown condition %q", name)
 }
 
-// unmountBelow ends the mounts that a failed story left behind: nothing else
-// would, and removing its directory would hang.
+// unmountBelow ends the mounts that a test left behind, and their processes:
+// nothing else would, and removing its directory would hang or race with them.
 func unmountBelow(dir string) {
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
@@ -131,4 +134,31 @@ func unmountBelow(dir string) {
 			exec.Command("fusermount3", "-u", "-z", mountpoint).Run()
 		}
 	}
+	for _, pid := range background(dir) {
+		syscall.Kill(pid, syscall.SIGKILL)
+	}
+	for range 1000 {
+		if len(background(dir)) == 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// background returns the processes that mounts left in the background, of
+// those that were told of something below dir.
+func background(dir string) (pids []int) {
+	processes, _ := filepath.Glob("/proc/[0-9]*")
+	for _, process := range processes {
+		arguments, _ := os.ReadFile(process + "/cmdline")
+		environment, err := os.ReadFile(process + "/environ")
+		told := string(arguments) + string(environment)
+		if err != nil || !strings.Contains(told, "FSTREE_READY_FD=") || !strings.Contains(told, dir+"/") {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(process)); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
 }

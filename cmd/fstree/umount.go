@@ -3,10 +3,14 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/fstree/fstree/fs/mount"
+	"github.com/fstree/fstree/fs/mount/control"
 )
 
 type umountCommand struct {
@@ -14,13 +18,66 @@ type umountCommand struct {
 	Lazy bool   `short:"l" help:"Take the directory away at once, end the mount when its last user is gone."`
 }
 
-// Run ends the mount.
-func (c *umountCommand) Run(ctx context.Context) error {
-	err := mount.Unmount(ctx, c.Dir, c.Lazy)
+// Run ends the mount and, unless that is lazy, sees its process end: who then
+// removes the cache or copies it is alone with it.
+func (c *umountCommand) Run(ctx context.Context, a *app) error {
+	mounted, err := mount.On(c.Dir)
+	if err != nil {
+		return err
+	}
+	process := a.processOf(ctx, mounted)
+	defer process.Close()
+	err = mount.Unmount(ctx, c.Dir, c.Lazy)
 	if errors.Is(err, mount.ErrBusy) {
 		return hint(err, "end what uses it, or take it away with \"fstree umount --lazy\"")
 	}
-	return err
+	if err != nil || c.Lazy {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, endTime)
+	defer cancel()
+	if !process.awaitEnd(ctx) {
+		a.warn(fmt.Sprintf("process %d, which served %s, has not ended yet", process.pid, c.Dir))
+	}
+	return nil
+}
+
+// endTime is how long a process has to end after its mount.
+const endTime = 5 * time.Second
+
+// processOf returns the process behind a mount, or nil if nobody says that this
+// cache is its own.
+func (a *app) processOf(ctx context.Context, m mount.Mounted) *process {
+	status, err := control.StatusOf(ctx, a.mountsDir(), m.Device)
+	if err != nil {
+		return nil
+	}
+	fd, err := unix.PidfdOpen(status.PID, 0)
+	if err != nil {
+		return nil
+	}
+	return &process{pid: status.PID, fd: fd}
+}
+
+// process is another process, which can be waited for.
+type process struct{ pid, fd int }
+
+// Close lets go of it. A nil process has ended.
+func (p *process) Close() {
+	if p != nil {
+		unix.Close(p.fd)
+	}
+}
+
+// awaitEnd tells whether the process ended before ctx did.
+func (p *process) awaitEnd(ctx context.Context) bool {
+	for p != nil && ctx.Err() == nil {
+		n, _ := unix.Poll([]unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}, 50) // ms
+		if n > 0 {
+			return true
+		}
+	}
+	return p == nil
 }
 
 // unmountTime is how long the users of a mount have to leave it when a signal

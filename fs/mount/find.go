@@ -21,10 +21,24 @@ func List() ([]Mounted, error) {
 	var found []Mounted
 	for _, e := range entries {
 		if e.fsType == fsType {
-			found = append(found, Mounted{Dir: e.dir, Device: e.device, Source: e.source, UID: e.option("user_id")})
+			found = append(found, e.mounted())
 		}
 	}
 	return found, err
+}
+
+// On returns the mount on dir, whether its process lives or not. It is
+// ErrNotMounted if that is none of ours.
+func On(dir string) (Mounted, error) {
+	path, err := resolve(dir)
+	if err != nil {
+		return Mounted{}, err
+	}
+	e, found, err := mountedOn(path)
+	if err == nil && (!found || e.fsType != fsType) {
+		err = fmt.Errorf("%s: %w", dir, ErrNotMounted)
+	}
+	return e.mounted(), err
 }
 
 // Find returns the mount that path is in, and where in it: a path from its
@@ -50,8 +64,7 @@ func Find(path string) (m Mounted, inside string, err error) {
 	if last.fsType != fsType {
 		return m, "", fmt.Errorf("%s: %w", path, ErrNotMounted)
 	}
-	m = Mounted{Dir: last.dir, Device: last.device, Source: last.source, UID: last.option("user_id")}
-	return m, strings.Trim(last.root+strings.TrimPrefix(path, last.dir), "/"), nil
+	return last.mounted(), strings.Trim(last.root+strings.TrimPrefix(path, last.dir), "/"), nil
 }
 
 // contains tells whether path is dir or below it. Both are clean.

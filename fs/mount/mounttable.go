@@ -28,6 +28,10 @@ func (e mountEntry) option(name string) string {
 	return ""
 }
 
+func (e mountEntry) mounted() Mounted {
+	return Mounted{Dir: e.dir, Device: e.device, Source: e.source, UID: e.option("user_id")}
+}
+
 // mounts returns the mount table of this process. Looking there touches no
 // file system, so a hanging one can't make it hang.
 func mounts() ([]mountEntry, error) {

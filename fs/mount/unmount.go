@@ -16,20 +16,13 @@ import (
 // mount in use is ErrBusy, and the error tells who uses it; lazy takes it out
 // of the way even so and ends it when the last user has left.
 func Unmount(ctx context.Context, dir string, lazy bool) error {
-	path, err := resolve(dir)
+	m, err := On(dir)
 	if err != nil {
 		return err
 	}
-	m, mounted, err := mountedOn(path)
-	if err != nil {
-		return err
-	}
-	if !mounted || m.fsType != fsType {
-		return fmt.Errorf("%s: %w", dir, ErrNotMounted)
-	}
-	err = detach(ctx, path, lazy)
+	err = detach(ctx, m.Dir, lazy)
 	if err != nil && !lazy {
-		if users := usersOf(path); len(users) > 0 {
+		if users := usersOf(m.Dir); len(users) > 0 {
 			return fmt.Errorf("%s is %w: in use by %s", dir, ErrBusy, strings.Join(users, ", "))
 		}
 	}
