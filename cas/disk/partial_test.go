@@ -207,7 +207,11 @@ func TestCompletePartsAreAnObjectLikeAnyOther(t *testing.T) {
 	from := newSource(3<<20+17, 1)
 	p := from.open(t, s)
 	for _, off := range []int64{2 << 20, 0, 1 << 20, 3 << 20} {
+		stats(t, s) // counts the parts
 		from.mustFill(t, p, off, 1<<20)
+	}
+	if left := owned(s).partialBytes.Load(); left < -group || left > group {
+		t.Errorf("%d bytes count as parts", left)
 	}
 	from.expectWhole(t, s)
 	expectOutboard(t, s, from.data)
@@ -225,6 +229,23 @@ func TestCompletePartsAreAnObjectLikeAnyOther(t *testing.T) {
 	if v, damaged := verify(t, s); v.Objects != 1 || len(damaged) > 0 {
 		t.Errorf("%+v, damaged: %v", v, damaged)
 	}
+}
+
+func TestPartsAreWritableAfterAKilledPromotion(t *testing.T) {
+	dir := t.TempDir()
+	s := openOwner(t, dir)
+	from := newSource(2<<20, 1)
+	from.mustFill(t, from.open(t, s), 0, 1<<20)
+	data := from.path(s, partData)
+	s.Close()
+	if err := os.Chmod(data, 0o444); err != nil {
+		t.Fatal(err)
+	}
+	s = openOwner(t, dir)
+	if mode := stat(t, data).Mode(); mode != 0o600 {
+		t.Errorf("the file of the parts has mode %s", mode)
+	}
+	from.makeWhole(t, s, from.open(t, s))
 }
 
 // A power failure may take what was written in any order, and leave the file's
