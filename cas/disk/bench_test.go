@@ -296,7 +296,7 @@ func BenchmarkAddParts(b *testing.B) {
 	const size = 512 << 20
 	from := newSource(size, 1)
 	slice := bao.Slice{Size: size, Len: size, ProveSize: true}
-	sent := from.slice(slice)
+	sent := from.Slice(slice)
 	for _, whole := range []bool{true, false} {
 		b.Run(fmt.Sprintf("whole=%v", whole), func(b *testing.B) {
 			s := openOwner(b, b.TempDir())
@@ -313,12 +313,12 @@ func BenchmarkAddParts(b *testing.B) {
 				}
 				p.Close()
 				b.StopTimer()
-				if err := s.SetAside(b.Context(), from.digest); err != nil {
+				if err := s.SetAside(b.Context(), from.Digest); err != nil {
 					b.Fatal(err)
 				}
 				os.RemoveAll(s.path(damagedDir))
 				os.Mkdir(s.path(damagedDir), 0o700)
-				removeAll(s.partPath(from.digest, size))
+				removeAll(s.partPath(from.Digest, size))
 				b.StartTimer()
 			}
 		})
@@ -329,7 +329,7 @@ func BenchmarkReadParts(b *testing.B) {
 	from := newSource(64<<20, 1)
 	s := openOwner(b, b.TempDir())
 	p := from.open(b, s)
-	from.mustFill(b, p, 0, 63<<20)
+	from.MustFill(b, p, 0, 63<<20)
 	for _, n := range []int{4 << 10, 128 << 10, 1 << 20} {
 		b.Run(fmt.Sprintf("%dKiB", n>>10), func(b *testing.B) {
 			b.SetBytes(int64(n))
