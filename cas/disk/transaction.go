@@ -106,6 +106,9 @@ func (c *change) set(d cas.Digest, old, e entry) error {
 	}
 	c.count(old, -1)
 	c.count(e, +1)
+	if f := c.engine.strangers.filter.Load(); f != nil {
+		f.add(d)
+	}
 	return c.txn.Set(key, appendEntry(nil, d, e))
 }
 
