@@ -15,36 +15,45 @@ import (
 // whether it is known: those looks take longer than entering it.
 //
 // It is a Bloom filter of one size: with a million objects it is of no help with
-// one absent object in forty, with four million with half of them. What leaves
+// one absent object in fifty, with four million with half of them. What leaves
 // the index stays in it.
 type filter struct {
-	words [filterBits / 64]atomic.Uint64
+	lines [filterLines]filterLine
 }
 
-const filterBits = 8 << 20 // 1 MiB of memory
+// A filterLine has the bits of one object, and a line of the processor's cache.
+type filterLine [8]atomic.Uint64
 
-// bitsOf returns which bits stand for d, whose digest is as good as a hash of it.
-func bitsOf(d cas.Digest) (bits [4]uint32) {
+const filterLines = 1 << 14 // 1 MiB
+
+// place returns the line of d, and what to take its bits from. A digest is as
+// good as a hash of itself.
+func (f *filter) place(d cas.Digest) (line *filterLine, bits uint64) {
 	var buf [maxDigest]byte
 	name, _ := d.AppendBinary(buf[:0])
-	for i := range bits {
-		bits[i] = binary.LittleEndian.Uint32(name[1+4*i:]) % filterBits
-	}
-	return bits
+	return &f.lines[binary.LittleEndian.Uint32(name[1:])%filterLines], binary.LittleEndian.Uint64(name[5:])
 }
 
+// filterProbes is how many bits each object has, of which nine of a digest choose
+// one.
+const filterProbes = 4
+
 func (f *filter) add(d cas.Digest) {
-	for _, bit := range bitsOf(d) {
-		f.words[bit/64].Or(1 << (bit % 64))
+	line, bits := f.place(d)
+	for range filterProbes {
+		line[bits>>6%8].Or(1 << (bits % 64))
+		bits >>= 9
 	}
 }
 
 // lacks tells whether d was certainly not added.
 func (f *filter) lacks(d cas.Digest) bool {
-	for _, bit := range bitsOf(d) {
-		if f.words[bit/64].Load()&(1<<(bit%64)) == 0 {
+	line, bits := f.place(d)
+	for range filterProbes {
+		if line[bits>>6%8].Load()&(1<<(bits%64)) == 0 {
 			return true
 		}
+		bits >>= 9
 	}
 	return false
 }

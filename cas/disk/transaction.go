@@ -109,7 +109,7 @@ func (c *change) set(d cas.Digest, old, e entry) error {
 	if f := c.engine.strangers.filter.Load(); f != nil {
 		f.add(d)
 	}
-	return c.txn.Set(key, appendEntry(nil, d, e))
+	return c.txn.Set(key, appendEntry(make([]byte, 0, filedEntrySize), d, e))
 }
 
 // drop removes the entry of d, which was old.
