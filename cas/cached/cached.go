@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/fstree/fstree/cas"
+	"github.com/fstree/fstree/cas/bao"
 )
 
 // Far is what a Store fetches from.
@@ -116,9 +117,9 @@ func (s *Store) getAbsent(ctx context.Context, d cas.Digest, nearErr error) (cas
 		return s.without(ctx, d, nearErr)
 	}
 	f, err := s.fetch(ctx, d)
-	if keep := (*keepError)(nil); errors.As(err, &keep) {
+	if keep := (*bao.KeepError)(nil); errors.As(err, &keep) {
 		s.stats.unkept.Add(1)
-		return s.without(ctx, d, keep.err)
+		return s.without(ctx, d, keep.Err)
 	}
 	if err != nil {
 		return nil, err

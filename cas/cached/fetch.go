@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/fstree/fstree/cas"
+	"github.com/fstree/fstree/cas/bao"
 )
 
 // inMemory is the size up to which an object is held in memory on its way from
@@ -84,17 +85,11 @@ func errClosed(d cas.Digest) error {
 	return fmt.Errorf("object %s: the store is closed: %w", d, cas.ErrUnavailable)
 }
 
-// keepError is a failure of the near store, not of the far one.
-type keepError struct{ err error }
-
-func (e *keepError) Error() string { return e.err.Error() }
-func (e *keepError) Unwrap() error { return e.err }
-
 // copy brings d from far to near.
 func (s *Store) copy(d cas.Digest, f *flight) error {
 	err := s.observed(func() error {
-		return s.insist(func() error {
-			return s.watch(d, func(ctx context.Context, w *watched) error {
+		return s.insist(func() (bool, error) {
+			return false, s.watch(d, func(ctx context.Context, w *watched) error {
 				o, err := s.far.Get(ctx, d)
 				w.sleep()
 				if err != nil {
@@ -138,7 +133,7 @@ func (s *Store) receive(ctx context.Context, d cas.Digest, f *flight, o cas.Obje
 	case errors.As(err, new(*cas.MismatchError)):
 		return err
 	}
-	return &keepError{err}
+	return &bao.KeepError{Err: err}
 }
 
 // begin reads a small object to its end: then there is no r. Of a large one,

@@ -195,14 +195,25 @@ func (s *Store) beginFlight(l *lazy) bool {
 // fly fetches the range of f: into part if that works, else into memory.
 func (l *lazy) fly(f *rangeFlight, part bao.PartialObject) error {
 	if part != nil {
-		err := l.store.insist(func() error { return l.fill(f, part) })
+		err := l.store.insist(func() (bool, error) {
+			lacking := bytesOf(part.Missing(f.slice.Off, f.slice.Len))
+			err := l.fill(f, part)
+			return err != nil && bytesOf(part.Missing(f.slice.Off, f.slice.Len)) < lacking, err
+		})
 		if !errors.As(err, new(*bao.KeepError)) {
 			return err
 		}
 		l.store.unkept.failed()
 	}
 	l.store.stats.unkept.Add(1)
-	return l.store.insist(func() error { return l.hold(f) })
+	return l.store.insist(func() (bool, error) { return false, l.hold(f) })
+}
+
+func bytesOf(slices []bao.Slice) (n int64) {
+	for _, s := range slices {
+		n += s.Len
+	}
+	return n
 }
 
 // fill has part keep what it lacks of the range.

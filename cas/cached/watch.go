@@ -83,13 +83,19 @@ const (
 
 func (s *Store) heard() { s.lastHeard.Store(time.Now().UnixNano()) }
 
-// insist repeats a fetch that failed since far could not be asked.
-func (s *Store) insist(fetch func() error) error {
+// insist repeats a fetch that failed since far could not be asked, for a moment
+// after it failed for the first time, or for the first time since it has told
+// that something of it came and need not come again.
+func (s *Store) insist(fetch func() (gotOn bool, err error)) error {
 	patience := min(comeback, s.silence()/6)
+	var failed time.Time
 	for pause := firstPause; ; pause = min(2*pause, mostPause) {
-		err := fetch()
+		gotOn, err := fetch()
+		if gotOn || failed.IsZero() {
+			failed, pause = time.Now(), firstPause
+		}
 		absence := time.Since(time.Unix(0, s.lastHeard.Load()))
-		if !errors.Is(err, cas.ErrUnavailable) || absence > patience || s.lifetime.Err() != nil {
+		if !errors.Is(err, cas.ErrUnavailable) || max(absence, time.Since(failed)) > patience || s.lifetime.Err() != nil {
 			return err
 		}
 		select {
