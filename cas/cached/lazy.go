@@ -207,10 +207,13 @@ func (l *lazy) readAt(ctx context.Context, p []byte, off int64) (n int, err erro
 func (l *lazy) readPiece(ctx context.Context, p []byte, b span) (n int, err error) {
 	waited := false
 	for range readTries {
-		flights := l.want(b)
+		flights := l.want(b, false)
 		waited = waited || len(flights) > 0
 		l.ahead(b)
-		if err = await(ctx, flights); err != nil {
+		if err = await(ctx, flights); errors.Is(err, errUnkept) {
+			continue // it was on its way for somebody else
+		}
+		if err != nil {
 			break
 		}
 		if n, err = l.readHere(p[:b.size()], b.start, flights); !errors.Is(err, bao.ErrMissing) {

@@ -92,6 +92,28 @@ func TestSequentialReaderIsReadAheadOf(t *testing.T) {
 	}
 }
 
+func TestSequentialReaderIsReadAheadOfOnceThereIsRoom(t *testing.T) {
+	far := &faulty{}
+	data := castest.Bytes(16<<20, 22)
+	s := open(t, &faulty{}, far)
+	l := openLazily(t, s, far.add(t, data), int64(len(data)))
+	for range aheadParallel {
+		s.aheads <- struct{}{}
+	}
+	for off := int64(0); off < int64(len(data)); off += 128 << 10 {
+		if off == 1<<20 {
+			for range aheadParallel {
+				<-s.aheads
+			}
+		}
+		expectAt(t, l, data, off, 128<<10)
+		time.Sleep(time.Millisecond)
+	}
+	if n := far.slices.Load(); n > 25 {
+		t.Errorf("%d slices were fetched", n)
+	}
+}
+
 func TestReadsInAnyOrderAreRight(t *testing.T) {
 	near, far, s, d, data := large(t)
 	var readers sync.WaitGroup
@@ -341,6 +363,23 @@ func TestRangesThatNearCannotKeepAreServed(t *testing.T) {
 		t.Error(err)
 	}
 	expectAt(t, l, data, 0, largeSize)
+}
+
+func TestNothingIsFetchedToBeKeptByAFullNear(t *testing.T) {
+	near, _, s, d, data := large(t)
+	var full atomic.Bool
+	full.Store(true)
+	near.part = func(p bao.PartialObject) bao.PartialObject { return unkeeping{p, &full} }
+	l := openLazily(t, s, d, largeSize)
+	for range 3 {
+		if err := l.Fetch(t.Context()); !errors.Is(err, errUnkept) {
+			t.Errorf("%v, want errUnkept", err)
+		}
+	}
+	if n := s.Stats().Bytes; n > 1<<20 {
+		t.Errorf("%d bytes were fetched", n)
+	}
+	expectAt(t, l, data, 0, 100_000)
 }
 
 func TestMemoryForUnkeptRangesIsBounded(t *testing.T) {

@@ -33,6 +33,7 @@ const (
 type rangeFlight struct {
 	object *lazy
 	slice  bao.Slice
+	toKeep bool // nobody wants it unless near keeps it
 	done   chan struct{}
 	data   []byte
 	err    error
@@ -73,8 +74,9 @@ func unkeptAt(flights []*rangeFlight, pos int64) (data []byte, next int64) {
 }
 
 // want returns the flights that bring what is missing of b, starting those that
-// are not under way.
-func (l *lazy) want(b span) (needed []*rangeFlight) {
+// are not under way: toKeep tells whether they are of no use unless near keeps
+// what they bring.
+func (l *lazy) want(b span, toKeep bool) (needed []*rangeFlight) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range l.missing(b) {
@@ -84,7 +86,7 @@ func (l *lazy) want(b span) (needed []*rangeFlight) {
 			}
 		}
 		for _, gap := range l.unflown(s) {
-			needed = append(needed, l.start(gap, nil))
+			needed = append(needed, l.start(gap, toKeep, nil))
 		}
 	}
 	return needed
@@ -102,15 +104,16 @@ func (l *lazy) ahead(b span) {
 	if l.keeper() == nil {
 		most = unkeptAhead
 	}
-	next := l.streams.read(b, most)
+	next, reader := l.streams.read(b, most)
 	next.end = min(next.end, l.size)
 	for start := next.start; start < next.end; start += piece {
 		for _, s := range l.missing(span{start, min(start+piece, next.end)}) {
 			for _, gap := range l.unflown(s) {
 				select {
 				case l.store.aheads <- struct{}{}:
-					l.start(gap, func() { <-l.store.aheads })
+					l.start(gap, false, func() { <-l.store.aheads })
 				default:
+					reader.ahead = gap.Off
 					return
 				}
 			}
@@ -159,8 +162,8 @@ func (l *lazy) keeper() bao.PartialObject {
 }
 
 // start starts a flight, which is a user of the object. The mutex is held.
-func (l *lazy) start(s bao.Slice, end func()) *rangeFlight {
-	f := &rangeFlight{object: l, slice: s, done: make(chan struct{})}
+func (l *lazy) start(s bao.Slice, toKeep bool, end func()) *rangeFlight {
+	f := &rangeFlight{object: l, slice: s, toKeep: toKeep, done: make(chan struct{})}
 	part := l.keeper()
 	if !l.store.beginFlight(l) {
 		f.err = errClosed(l.digest)
@@ -192,7 +195,8 @@ func (s *Store) beginFlight(l *lazy) bool {
 	return true
 }
 
-// fly fetches the range of f: into part if that works, else into memory.
+// fly fetches the range of f: into part if that works, else into memory, unless
+// it is wanted for part only.
 func (l *lazy) fly(f *rangeFlight, part bao.PartialObject) error {
 	if part != nil {
 		err := l.store.insist(func() (bool, error) {
@@ -204,6 +208,9 @@ func (l *lazy) fly(f *rangeFlight, part bao.PartialObject) error {
 			return err
 		}
 		l.store.unkept.failed()
+	}
+	if f.toKeep {
+		return fmt.Errorf("object %s: %w", l.digest, errUnkept)
 	}
 	l.store.stats.unkept.Add(1)
 	return l.store.insist(func() (bool, error) { return false, l.hold(f) })
@@ -275,10 +282,10 @@ func (l *lazy) finish(f *rangeFlight, err error) {
 		l.promote()
 	}
 	switch {
+	case errors.Is(err, errUnkept), err == nil && f.data == nil:
+		l.forget(f)
 	case err != nil:
 		time.AfterFunc(grudge, func() { l.forget(f) })
-	case f.data == nil:
-		l.forget(f)
 	}
 	close(f.done)
 	if f.data != nil {
@@ -338,7 +345,7 @@ func (l *lazy) fetchAll(ctx context.Context) error {
 		}
 		var now []*rangeFlight
 		for next := start; next < min(start+window, l.size); next += piece {
-			flights := l.want(span{next, min(next+piece, l.size)})
+			flights := l.want(span{next, min(next+piece, l.size)}, true)
 			if next == start {
 				now = flights
 			}
