@@ -84,6 +84,17 @@ func (s *Store) Close() error {
 	return nil
 }
 
+// begin counts something that runs, unless the Store is closed.
+func (s *Store) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.running.Add(1)
+	return true
+}
+
 // Get answers from the near store. On a miss it waits for the one fetch of d,
 // which belongs to the Store and not to any caller: an interrupted reader stops
 // waiting, the fetch goes on, and the reader's next try finds the object near.

@@ -88,8 +88,8 @@ func errClosed(d cas.Digest) error {
 // copy brings d from far to near.
 func (s *Store) copy(d cas.Digest, f *flight) error {
 	err := s.observed(func() error {
-		return s.insist(func() (bool, error) {
-			return false, s.watch(d, func(ctx context.Context, w *watched) error {
+		return s.insist(s.lifetime, func() (bool, error) {
+			return false, s.watch(s.lifetime, d, func(ctx context.Context, w *watched) error {
 				o, err := s.far.Get(ctx, d)
 				w.sleep()
 				if err != nil {

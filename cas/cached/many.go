@@ -84,7 +84,7 @@ func (b *batch) run() {
 		defer close(stored)
 		b.keep()
 	}()
-	err := b.store.observed(func() error { return b.store.insist(b.fetch) })
+	err := b.store.observed(func() error { return b.store.insist(b.store.lifetime, b.fetch) })
 	close(b.landed)
 	for _, d := range b.left {
 		b.store.finish(d, b.flights[d], err)
@@ -97,7 +97,7 @@ func (b *batch) fetch() (gotOn bool, err error) {
 	asked := b.left
 	b.left = nil
 	answered := make(map[cas.Digest]struct{}, len(asked))
-	err = b.store.watch(asked[0], func(ctx context.Context, w *watched) error {
+	err = b.store.watch(b.store.lifetime, asked[0], func(ctx context.Context, w *watched) error {
 		return cas.GetMany(ctx, b.store.far, asked, manyParallel, func(d cas.Digest, o cas.Object, err error) error {
 			w.sleep()
 			defer w.wake()

@@ -165,7 +165,7 @@ func (l *lazy) keeper() bao.PartialObject {
 func (l *lazy) start(s bao.Slice, toKeep bool, end func()) *rangeFlight {
 	f := &rangeFlight{object: l, slice: s, toKeep: toKeep, done: make(chan struct{})}
 	part := l.keeper()
-	if !l.store.beginFlight(l) {
+	if !l.use() {
 		f.err = errClosed(l.digest)
 		close(f.done)
 		return f
@@ -182,16 +182,14 @@ func (l *lazy) start(s bao.Slice, toKeep bool, end func()) *rangeFlight {
 	return f
 }
 
-// beginFlight counts a flight as something that runs and uses l, unless the
-// Store is closed.
-func (s *Store) beginFlight(l *lazy) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+// use counts something that runs and uses l, unless the Store is closed.
+func (l *lazy) use() bool {
+	if !l.store.begin() {
 		return false
 	}
+	l.store.mu.Lock()
+	defer l.store.mu.Unlock()
 	l.users++
-	s.running.Add(1)
 	return true
 }
 
@@ -199,7 +197,7 @@ func (s *Store) beginFlight(l *lazy) bool {
 // it is wanted for part only.
 func (l *lazy) fly(f *rangeFlight, part bao.PartialObject) error {
 	if part != nil {
-		err := l.store.insist(func() (bool, error) {
+		err := l.store.insist(l.store.lifetime, func() (bool, error) {
 			lacking := bytesOf(part.Missing(f.slice.Off, f.slice.Len))
 			err := l.fill(f, part)
 			return err != nil && bytesOf(part.Missing(f.slice.Off, f.slice.Len)) < lacking, err
@@ -213,7 +211,7 @@ func (l *lazy) fly(f *rangeFlight, part bao.PartialObject) error {
 		return fmt.Errorf("object %s: %w", l.digest, errUnkept)
 	}
 	l.store.stats.unkept.Add(1)
-	return l.store.insist(func() (bool, error) { return false, l.hold(f) })
+	return l.store.insist(l.store.lifetime, func() (bool, error) { return false, l.hold(f) })
 }
 
 func bytesOf(slices []bao.Slice) (n int64) {
@@ -260,7 +258,7 @@ func (l *lazy) hold(f *rangeFlight) error {
 
 // receive hands the bytes of a slice to take.
 func (l *lazy) receive(s bao.Slice, take func(context.Context, io.Reader) error) error {
-	return l.store.watch(l.digest, func(ctx context.Context, w *watched) error {
+	return l.store.watch(l.store.lifetime, l.digest, func(ctx context.Context, w *watched) error {
 		r, err := l.store.far.(bao.Slicer).Slice(ctx, l.digest, s)
 		w.sleep()
 		if err != nil {
