@@ -56,7 +56,7 @@ type Store struct {
 	closed     bool
 	flights    map[cas.Digest]*flight
 	lazies     map[claim]*lazy
-	unprovable map[cas.Digest]struct{}
+	unprovable map[cas.Digest]time.Time // from when on each is fetched whole
 	running    sync.WaitGroup
 }
 
@@ -69,7 +69,7 @@ func New(near cas.Store, far Far) *Store {
 		batches:    make(chan struct{}, manyBatches),
 		flights:    map[cas.Digest]*flight{},
 		lazies:     map[claim]*lazy{},
-		unprovable: map[cas.Digest]struct{}{},
+		unprovable: map[cas.Digest]time.Time{},
 	}
 }
 

@@ -100,8 +100,11 @@ func (s *Store) copy(d cas.Digest, f *flight) error {
 			})
 		})
 	})
-	if err == nil && f.landed() {
+	switch {
+	case err == nil && f.landed():
 		return s.near.Put(s.outliving(), d, bytes.NewReader(f.data))
+	case errors.As(err, new(*cas.MismatchError)):
+		s.setWrong(d)
 	}
 	return err
 }

@@ -29,7 +29,8 @@ type claim struct {
 // wrong is an error of every read: a *cas.MismatchError if far sends something
 // nevertheless, else a *cas.NotFoundError, for far does not have such an
 // object. A read fails with errors.ErrUnsupported if far turns out to prove
-// nothing about the object: opened again, it is fetched whole.
+// nothing about the object, or only to say so: opened again, it is fetched
+// whole.
 //
 // It is safe for concurrent use, Read excepted.
 type Lazy struct {
@@ -122,25 +123,6 @@ func (s *Store) enter(c claim, fresh *lazy) *lazy {
 	}
 	l.users++
 	return l
-}
-
-// unprovables bounds the objects that are known to be unprovable.
-const unprovables = 1000
-
-func (s *Store) isUnprovable(d cas.Digest) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, ok := s.unprovable[d]
-	return ok
-}
-
-func (s *Store) setUnprovable(d cas.Digest) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.unprovable) >= unprovables {
-		clear(s.unprovable)
-	}
-	s.unprovable[d] = struct{}{}
 }
 
 var _ cas.RandomObject = (*Lazy)(nil)

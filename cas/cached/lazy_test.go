@@ -286,7 +286,6 @@ func TestWrongSlicesAreNeitherServedNorKept(t *testing.T) {
 		"wrong proof": func(sent []byte) []byte { sent[10] ^= 1; return sent },
 		"truncated":   func(sent []byte) []byte { return sent[:len(sent)/2] },
 		"nothing":     func(sent []byte) []byte { return nil },
-		"too long":    func(sent []byte) []byte { return append(sent, 0) },
 	} {
 		_, far, s, d, data := large(t)
 		far.slice = func(ctx context.Context, d cas.Digest, slice bao.Slice) (io.ReadCloser, error) {
@@ -305,6 +304,66 @@ func TestWrongSlicesAreNeitherServedNorKept(t *testing.T) {
 		time.Sleep(2 * grudge)
 		expectAt(t, l, data, 2<<20, 100)
 	}
+}
+
+// lying has every slice of a store end in a wrong byte.
+func lying(far *faulty) func(context.Context, cas.Digest, bao.Slice) (io.ReadCloser, error) {
+	return func(ctx context.Context, d cas.Digest, slice bao.Slice) (io.ReadCloser, error) {
+		r, err := far.Store.Slice(ctx, d, slice)
+		if err != nil {
+			return nil, err
+		}
+		sent, err := io.ReadAll(r)
+		sent[len(sent)-1] ^= 1
+		return io.NopCloser(bytes.NewReader(sent)), err
+	}
+}
+
+func TestObjectWhosePartsAreWrongIsFetchedWhole(t *testing.T) {
+	_, far, s, d, data := large(t)
+	far.slice = lying(far)
+	l := openLazily(t, s, d, largeSize)
+	if n, err := l.ReadAt(make([]byte, 100), 2<<20); n > 0 || !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("%d bytes, %v; want ErrUnsupported", n, err)
+	}
+	o, err := s.Open(t.Context(), d, largeSize)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer o.Close()
+	if got, err := io.ReadAll(o); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	if far.slices.Load() != 2 || far.asked.Load() != 1 {
+		t.Errorf("%d slices, %d objects were asked for", far.slices.Load(), far.asked.Load())
+	}
+}
+
+func TestObjectThatIsWrongIsFetchedWholeOnce(t *testing.T) {
+	_, far, s, d, data := large(t)
+	far.slice = lying(far)
+	far.get = func(context.Context, cas.Digest) (cas.Object, error) { return cas.NewObject(data[1:]), nil }
+	l := openLazily(t, s, d, largeSize)
+	l.ReadAt(make([]byte, 100), 2<<20)
+	l.Close()
+	time.Sleep(2 * grudge)
+	if _, err := s.Open(t.Context(), d, largeSize); !errors.As(err, new(*cas.MismatchError)) {
+		t.Errorf("%v, want a MismatchError", err)
+	}
+	for range 3 {
+		l := openLazily(t, s, d, largeSize)
+		_, err := l.ReadAt(make([]byte, 100), 2<<20)
+		if !errors.As(err, new(*cas.MismatchError)) || errors.Is(err, errors.ErrUnsupported) {
+			t.Errorf("%v, want a MismatchError", err)
+		}
+		l.Close()
+	}
+	if n := far.asked.Load(); n != 1 {
+		t.Errorf("it was fetched whole %d times", n)
+	}
+	far.slice = nil
+	time.Sleep(2 * grudge)
+	expectAt(t, openLazily(t, s, d, largeSize), data, 2<<20, 100)
 }
 
 func TestWrongSizeIsAnErrorOfEveryRead(t *testing.T) {

@@ -193,9 +193,40 @@ func (l *lazy) use() bool {
 	return true
 }
 
-// fly fetches the range of f: into part if that works, else into memory, unless
-// it is wanted for part only.
-func (l *lazy) fly(f *rangeFlight, part bao.PartialObject) error {
+// fly fetches the range of f, and once more if what came was wrong. If it is
+// wrong again then it may be far's proofs that are, rather than the object.
+func (l *lazy) fly(f *rangeFlight, part bao.PartialObject) (err error) {
+	for range 2 {
+		if err = l.bring(f, part); !isLie(err) {
+			return err
+		}
+	}
+	if l.mayBeRight() {
+		return fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+	}
+	return err
+}
+
+func isLie(err error) bool { return errors.As(err, new(*bao.Error)) }
+
+// mayBeRight tells whether the object may be right of which far sends wrong
+// parts: it was not whole and wrong lately, and far still says that it is of
+// this size.
+func (l *lazy) mayBeRight() bool {
+	if l.store.isWrong(l.digest) {
+		return false
+	}
+	var sizes []int64
+	err := l.store.watch(l.store.lifetime, l.digest, func(ctx context.Context, _ *watched) (err error) {
+		sizes, err = cas.SizesOf(ctx, l.store.far, []cas.Digest{l.digest})
+		return err
+	})
+	return err == nil && len(sizes) == 1 && (sizes[0] < 0 || sizes[0] == l.size)
+}
+
+// bring fetches the range of f: into part if that works, else into memory,
+// unless it is wanted for part only.
+func (l *lazy) bring(f *rangeFlight, part bao.PartialObject) error {
 	if part != nil {
 		err := l.store.insist(l.store.lifetime, func() (bool, error) {
 			lacking := bytesOf(part.Missing(f.slice.Off, f.slice.Len))
