@@ -63,8 +63,8 @@ func TestSmallReadMovesItsRangeOnly(t *testing.T) {
 			t.Errorf("%d round trips for %d reads", n, i+1)
 		}
 	}
-	if objects, bytes := s.Fetched(); objects != 0 || bytes > 6*(bao.GroupSize+4096) {
-		t.Errorf("%d objects, %d bytes were fetched", objects, bytes)
+	if got := s.Stats(); got.Objects != 0 || got.Bytes > 6*(bao.GroupSize+4096) {
+		t.Errorf("%d objects, %d bytes were fetched", got.Objects, got.Bytes)
 	}
 	expectAt(t, l, data, 2_500_000, 4096)
 	if n := far.slices.Load(); n != 5 {
@@ -82,7 +82,7 @@ func TestSequentialReaderIsReadAheadOf(t *testing.T) {
 	if n := far.slices.Load(); n > 12 {
 		t.Errorf("%d slices were fetched", n)
 	}
-	if _, bytes := s.Fetched(); bytes > largeSize+64<<10 {
+	if bytes := s.Stats().Bytes; bytes > largeSize+64<<10 {
 		t.Errorf("%d bytes were fetched", bytes)
 	}
 	if o, err := s.near.Get(t.Context(), d); err != nil {
@@ -150,7 +150,7 @@ func TestReadsInAnyOrderAreRight(t *testing.T) {
 	if got, err := io.ReadAll(o); err != nil || !bytes.Equal(got, data) {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
-	if _, bytes := s.Fetched(); bytes > largeSize*5/4 {
+	if bytes := s.Stats().Bytes; bytes > largeSize*5/4 {
 		t.Errorf("%d bytes were fetched", bytes)
 	}
 	if present, err := near.Has(t.Context(), []cas.Digest{d}); err != nil || !present[0] || far.asked.Load() > 0 {
@@ -262,7 +262,7 @@ func TestFarThatComesBackIsNotNoticed(t *testing.T) {
 		return far.Store.Slice(ctx, d, slice)
 	}
 	expectAt(t, l, data, 1<<20, 1<<20)
-	if _, bytes := s.Fetched(); bytes > 2<<20 {
+	if bytes := s.Stats().Bytes; bytes > 2<<20 {
 		t.Errorf("%d bytes were fetched for one MiB", bytes)
 	}
 }
@@ -413,7 +413,7 @@ func TestRangesThatNearCannotKeepAreServed(t *testing.T) {
 	for off := int64(0); off < largeSize; off += 100_000 {
 		expectAt(t, l, data, off, 100_000)
 	}
-	if _, bytes := s.Fetched(); bytes > largeSize*3/2 {
+	if bytes := s.Stats().Bytes; bytes > largeSize*3/2 {
 		t.Errorf("%d bytes were fetched", bytes)
 	}
 	full.Store(false)
@@ -562,7 +562,7 @@ func TestBrokenFetchIsResumed(t *testing.T) {
 		t.Fatal(err)
 	}
 	expectAt(t, l, data, 0, largeSize)
-	if _, bytes := s.Fetched(); bytes > largeSize*5/4 {
+	if bytes := s.Stats().Bytes; bytes > largeSize*5/4 {
 		t.Errorf("%d bytes were fetched", bytes)
 	}
 }

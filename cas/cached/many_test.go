@@ -51,7 +51,7 @@ func TestManyAreFetchedInOneQuestion(t *testing.T) {
 	if far.batches.Load() != 1 || far.asked.Load() > 0 || near.Len() != len(ds) {
 		t.Errorf("%d questions and %d single ones, near holds %d", far.batches.Load(), far.asked.Load(), near.Len())
 	}
-	if objects, _ := s.Fetched(); objects != int64(len(ds)) {
+	if objects := s.Stats().Objects; objects != int64(len(ds)) {
 		t.Errorf("%d objects were fetched", objects)
 	}
 }
