@@ -96,7 +96,7 @@ func (s *Store) copy(d cas.Digest, f *flight) error {
 					return err
 				}
 				defer o.Close()
-				return s.receive(ctx, d, f, o, w)
+				return s.receive(ctx, d, f, o, o.Size(), w)
 			})
 		})
 	})
@@ -112,14 +112,15 @@ func (s *Store) copy(d cas.Digest, f *flight) error {
 // outliving is the context of what is stored of what is here already.
 func (s *Store) outliving() context.Context { return context.WithoutCancel(s.lifetime) }
 
-// receive lands a small object, and stores a large one.
-func (s *Store) receive(ctx context.Context, d cas.Digest, f *flight, o cas.Object, w *watched) error {
-	head, r, err := begin(w.from(o), o.Size())
+// receive lands a small object, and stores a large one. The bytes of o may be
+// wrong, and there may be more than size says.
+func (s *Store) receive(ctx context.Context, d cas.Digest, f *flight, o io.Reader, size int64, w *watched) error {
+	head, r, err := begin(w.from(o), size)
 	if err != nil {
 		return err
 	}
 	if r == nil {
-		if !d.Names(head) { // far did not notice that it sent something else
+		if !d.Names(head) {
 			return &cas.MismatchError{Want: d}
 		}
 		s.stats.objects.Add(1)

@@ -3,6 +3,7 @@ package cached
 import (
 	"context"
 	"errors"
+	"io"
 	"slices"
 
 	"github.com/fstree/fstree/cas"
@@ -98,7 +99,7 @@ func (b *batch) fetch() (gotOn bool, err error) {
 	b.left = nil
 	answered := make(map[cas.Digest]struct{}, len(asked))
 	err = b.store.watch(b.store.lifetime, asked[0], func(ctx context.Context, w *watched) error {
-		return cas.GetMany(ctx, b.store.far, asked, manyParallel, func(d cas.Digest, o cas.Object, err error) error {
+		return cas.GetUnverified(ctx, b.store.far, asked, manyParallel, func(d cas.Digest, o io.Reader, err error) error {
 			w.sleep()
 			defer w.wake()
 			answered[d] = struct{}{}
@@ -118,10 +119,10 @@ func (b *batch) fetch() (gotOn bool, err error) {
 }
 
 // take takes one answer. What could not be asked for is left.
-func (b *batch) take(ctx context.Context, w *watched, d cas.Digest, o cas.Object, err error) {
+func (b *batch) take(ctx context.Context, w *watched, d cas.Digest, o io.Reader, err error) {
 	f := b.flights[d]
 	if err == nil {
-		err = b.store.receive(ctx, d, f, o, w)
+		err = b.store.receive(ctx, d, f, o, sizeOf(o), w)
 	}
 	switch {
 	case f.landed():
@@ -132,6 +133,14 @@ func (b *batch) take(ctx context.Context, w *watched, d cas.Digest, o cas.Object
 	default:
 		b.store.finish(d, f, err)
 	}
+}
+
+// sizeOf returns how long something says that it is, -1 if it doesn't.
+func sizeOf(r io.Reader) int64 {
+	if sized, ok := r.(interface{ Size() int64 }); ok { // an object, or bytes in memory
+		return sized.Size()
+	}
+	return -1
 }
 
 // keep stores what lands.
