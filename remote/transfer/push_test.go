@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -19,15 +18,11 @@ import (
 // which lasts a while.
 type oneByOne struct {
 	*memory.Store
-	now, most atomic.Int64
+	calls
 }
 
 func (o *oneByOne) Put(ctx context.Context, d cas.Digest, r io.Reader) error {
-	now := o.now.Add(1)
-	defer o.now.Add(-1)
-	for most := o.most.Load(); now > most && !o.most.CompareAndSwap(most, now); most = o.most.Load() {
-	}
-	time.Sleep(20 * time.Millisecond)
+	o.pause()
 	return o.Store.Put(ctx, d, r)
 }
 
