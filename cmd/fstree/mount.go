@@ -153,9 +153,7 @@ func (c *mountCommand) options(a *app, log *slog.Logger) (mount.Options, error) 
 		NoDirectoryCache: c.NoDirectoryCache,
 		Log:              log,
 		Debug:            c.Debug,
-	}
-	if c.Tree != "" {
-		options.FsName = sourcePrefix + c.Tree
+		FsName:           pick(c.Namespace, namespaceSource, sourcePrefix+c.Tree),
 	}
 	return options, err
 }
@@ -168,8 +166,12 @@ func (c *mountCommand) remote(a *app) string {
 	return a.Remote
 }
 
-// sourcePrefix is what the source of a mount begins with, in the mount table.
-const sourcePrefix = "fstree:"
+// sourcePrefix is what the source of a mount begins with, in the mount table;
+// namespaceSource is the source of one that shows all trees.
+const (
+	sourcePrefix    = "fstree:"
+	namespaceSource = sourcePrefix + "namespace"
+)
 
 // offer lets others ask the mount what it does, until withdraw is called.
 func (c *mountCommand) offer(a *app, shown *controlled, log *slog.Logger) (withdraw func()) {
