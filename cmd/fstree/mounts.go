@@ -17,6 +17,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/fstree/fstree/cas/cached"
+	"github.com/fstree/fstree/cas/tree"
 	"github.com/fstree/fstree/fs/mount"
 	"github.com/fstree/fstree/fs/mount/control"
 )
@@ -127,12 +128,14 @@ func others(served []control.Status, mounted []mount.Mounted) []mountStatus {
 	return found
 }
 
-// treeOf returns the tree that was named to mount, as the mount table has it.
+// treeOf returns the tree that was named to mount, as the mount table has it;
+// any other source is that of all trees.
 func treeOf(m mount.Mounted) string {
-	if m.Source == namespaceSource {
+	name := strings.TrimPrefix(m.Source, sourcePrefix)
+	if _, err := tree.ParsePath(name); err != nil {
 		return ""
 	}
-	return strings.TrimPrefix(m.Source, sourcePrefix)
+	return name
 }
 
 func printMountsAsJSON(w io.Writer, all []mountStatus) error {
