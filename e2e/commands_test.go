@@ -140,29 +140,24 @@ func eventually(ts *testscript.TestScript, neg bool, args []string) {
 
 var servingLine = regexp.MustCompile(`^{"state":"serving","directory":"([^"]*)".*"pid":([1-9][0-9]*)`)
 
-// slay: slay DIR kills the processes behind DIR, and waits until the mount is
-// dead. There may be two for a moment: one whose mount was taken away lazily.
+// slay: slay DIR kills the process behind DIR, and waits until the mount is
+// dead.
 func slay(ts *testscript.TestScript, neg bool, args []string) {
 	dir := ts.MkAbs(args[0])
 	list := exec.Command(os.Getenv(binaryVariable), "mounts", "--json", "--cache", ts.Getenv("FSTREE_CACHE"))
 	out, err := list.Output()
 	ts.Check(err)
-	killed := 0
+	pid := 0
 	for line := range strings.Lines(string(out)) {
-		match := servingLine.FindStringSubmatch(line)
-		if match == nil || match[1] != dir {
-			continue
-		}
-		pid, err := strconv.Atoi(match[2])
-		ts.Check(err)
-		if err := syscall.Kill(pid, syscall.SIGKILL); err != syscall.ESRCH {
+		if match := servingLine.FindStringSubmatch(line); match != nil && match[1] == dir {
+			pid, err = strconv.Atoi(match[2])
 			ts.Check(err)
 		}
-		killed++
 	}
-	if killed == 0 {
+	if pid == 0 {
 		ts.Fatalf("no process serves %s", args[0])
 	}
+	ts.Check(syscall.Kill(pid, syscall.SIGKILL))
 	for range 1000 {
 		if syscall.Statfs(dir, new(syscall.Statfs_t)) == syscall.ENOTCONN {
 			return

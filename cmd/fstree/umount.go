@@ -37,7 +37,7 @@ func (c *umountCommand) Run(ctx context.Context, a *app) error {
 	ctx, cancel := context.WithTimeout(ctx, endTime)
 	defer cancel()
 	if !process.awaitEnd(ctx) {
-		a.warn(fmt.Sprintf("process %d, which served %s, has not ended yet", process.pid, c.Dir))
+		a.warn(fmt.Sprintf("process %d, which served %s, has not ended yet: another mount may use it, such as overlayfs", process.pid, c.Dir))
 	}
 	return nil
 }

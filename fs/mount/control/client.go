@@ -58,6 +58,7 @@ func StatusOf(ctx context.Context, dir, name string) (s Status, err error) {
 	err = call(ctx, dir, name, http.MethodGet, "/v1/status", func(body io.Reader) error {
 		return json.NewDecoder(io.LimitReader(body, maxStatus)).Decode(&s)
 	})
+	s.Device = name
 	return s, err
 }
 
