@@ -87,6 +87,7 @@ func forgetEmptyVariables() {
 type earlyExit int
 
 func newParser(a *app) (*kong.Kong, error) {
+	a.Plugins = kong.Plugins{commandsFor(a.args)}
 	options := append(bytesMappers,
 		kong.Name("fstree"),
 		kong.Description("Share directory trees by content digest, and use them before they are downloaded."),
