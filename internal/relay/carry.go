@@ -20,7 +20,7 @@ type piece struct {
 var pieces = sync.Pool{New: func() any { return new([pieceSize]byte) }}
 
 // oneWay carries one direction to its end, and tells what is said when it is
-// said and heard.
+// said and heard. What can't be delivered is drained.
 func oneWay(to, from net.Conn, delay time.Duration, said, heard func(p []byte)) {
 	late := make(chan piece, maxPieces)
 	var reading sync.WaitGroup
@@ -37,10 +37,13 @@ func oneWay(to, from net.Conn, delay time.Duration, said, heard func(p []byte)) 
 			}
 		}
 	})
+	var broken error
 	for p := range late {
-		time.Sleep(time.Until(p.due))
-		heard(p.data[:p.size])
-		to.Write(p.data[:p.size]) // what can't be delivered is drained
+		if broken == nil {
+			time.Sleep(time.Until(p.due))
+			heard(p.data[:p.size])
+			_, broken = to.Write(p.data[:p.size])
+		}
 		pieces.Put(p.data)
 	}
 	to.(*net.TCPConn).CloseWrite()

@@ -13,11 +13,15 @@ import (
 )
 
 const (
-	// Window is the window of flow control of a stream, in bytes. It must hold
-	// what is on its way, and a quarter more, as receivers open a window only
-	// when that much of it is used up. With 100 ms from end to end and back one
-	// stream moves 180 MB/s (16 MiB: 109 MB/s).
+	// Window is the window of flow control of a stream to a client, in bytes. It
+	// must hold what is on its way, and a quarter more, as receivers open a
+	// window only when that much of it is used up. With 100 ms from end to end
+	// and back one stream moves 180 MB/s (16 MiB: 109 MB/s).
 	Window = 24 << 20
+
+	// UploadWindow is that of a stream to a server. A large object goes up in
+	// one stream, while it comes down in several.
+	UploadWindow = 2 * Window
 
 	// ConnectionWindow is that of a connection: several streams flow at once.
 	// It opens as bytes arrive, and not as they are read, so that memory is
