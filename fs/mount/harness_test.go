@@ -97,7 +97,6 @@ func (m *mounted) end() {
 	m.stdin.Close()
 	force := time.AfterFunc(waitLimit, func() {
 		m.t.Errorf("the child did not end by itself")
-		m.abort()
 		unix.Unmount(m.dir, unix.MNT_DETACH)
 		m.child.Process.Kill()
 	})
@@ -109,14 +108,7 @@ func (m *mounted) end() {
 // abort breaks the connection between kernel and child.
 func (m *mounted) abort() {
 	m.t.Errorf("%s took too long", m.t.Name())
-	breakConnection(m.dir)
-}
-
-func breakConnection(dir string) {
-	e, ok, _ := mountedOn(dir)
-	if _, minor, found := strings.Cut(e.device, ":"); ok && found {
-		os.WriteFile("/sys/fs/fuse/connections/"+minor+"/abort", []byte("1"), 0)
-	}
+	m.child.Process.Kill()
 }
 
 // tell sends a command to the child and returns its answer.
