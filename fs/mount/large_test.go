@@ -97,13 +97,13 @@ func TestMemoryFollowsWhatWasListed(t *testing.T) {
 
 func TestLargeDirectoryIsListed(t *testing.T) {
 	m := mountChild(t, childOptions{Synthetic: [2]int{1, 100_000}})
-	for _, limit := range []time.Duration{20 * time.Second, 5 * time.Second} {
+	for range 2 {
 		start := time.Now()
 		names, err := os.ReadDir(m.path("dir000000"))
 		if err != nil || len(names) != 100_000 {
 			t.Fatalf("%d names, %v", len(names), err)
 		}
-		if took := time.Since(start); took > limit {
+		if took := time.Since(start); took > waitLimit { // it must not be quadratic
 			t.Errorf("it took %v", took)
 		}
 	}

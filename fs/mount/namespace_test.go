@@ -102,10 +102,10 @@ func TestUnknownTreeIsAskedForOnceAndEachTime(t *testing.T) {
 		t.Errorf("a remote that is away: %v, want EIO", err)
 	}
 	m.fault("get good")
-	time.Sleep(2 * grudge)
-	if _, err := os.Stat(m.path(full, "file")); err != nil {
-		t.Errorf("a remote that is back: %v", err)
-	}
+	eventually(t, func() error {
+		_, err := os.Stat(m.path(full, "file"))
+		return err
+	})
 }
 
 func TestNameThatIsNoDigestIsAbsentWithoutAQuestion(t *testing.T) {
