@@ -86,10 +86,16 @@ func (b block) at(i int) record {
 
 // find returns the place of name, and whether it is there.
 func (b block) find(name []byte) (int, bool) {
+	if b == nil {
+		return 0, false
+	}
 	low, high := 0, b.len()
+	fields, text := b[blockHeader:], b[blockHeader+high*recordSize:]
 	for low < high {
 		middle := int(uint(low+high) >> 1)
-		switch bytes.Compare(b.at(middle).name(), name) {
+		at := fields[middle*recordSize:][:recordSize]
+		start := le.Uint32(at)
+		switch bytes.Compare(text[start:][:le.Uint16(at[nameLengthAt:])], name) {
 		case 0:
 			return middle, true
 		case -1:
