@@ -43,13 +43,15 @@ var allowed = map[string][]string{
 	"remote/server":          {"cas", "cas/bao", "cas/tree", "proto", "grpc", wire, bulk},
 	wire:                     {"cas"},
 	bulk:                     {"cas", "proto", "grpc", wire},
+	"internal/relay":         {},
+	"internal/oldserver":     {"cas", "cas/memory", "cas/tree", "proto", "grpc"},
 	"cmd/fstree":             {"*"},
 	"e2e":                    {},
 	"scripts/genproto":       {},
 	"scripts/internal/bench": {},
 	"scripts/bench-worktree": {"cas", "scripts/internal/bench"},
-	"scripts/bench-transfer": {"cas", "cas/memory", "cas/tree", "proto", "grpc", "remote", "remote/transfer", "scripts/internal/bench"},
-	"scripts/bench-mount":    {"scripts/internal/bench"},
+	"scripts/bench-transfer": {"cas", "cas/memory", "cas/tree", "proto", "grpc", "remote", "remote/transfer", "internal/relay", "internal/oldserver", "scripts/internal/bench"},
+	"scripts/bench-mount":    {"internal/relay", "scripts/internal/bench"},
 	"scripts/bench-store":    {"cas/disk", "scripts/internal/bench"},
 }
 
