@@ -2,6 +2,7 @@ package disk
 
 import (
 	"context"
+	"runtime"
 	"slices"
 	"sync"
 
@@ -120,6 +121,7 @@ func (p *packer) run() {
 			q.err = p.store.writers.store(p.store.lifetime, p.store, q.batch)
 			q.batch.release()
 			close(q.done)
+			runtime.Gosched() // those who come back at once share the next one
 		}
 	}
 }
