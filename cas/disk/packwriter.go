@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
+	"time"
 )
 
 // packWriters are as many packWriters as may append at once. The one that was
@@ -15,6 +17,7 @@ type packWriters struct {
 
 	mu    sync.Mutex
 	idle  []*packWriter // those whose turn it is not, as far as they were needed yet
+	timer *time.Timer   // runs while packs are open
 	ended bool
 }
 
@@ -68,7 +71,29 @@ func (ws *packWriters) give(w *packWriter) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	ws.idle = append(ws.idle, w)
+	w.used = true
+	if ws.timer == nil {
+		ws.timer = time.AfterFunc(packIdle, ws.sweep)
+	}
 	<-ws.turns
+}
+
+// sweep lets go of packs that were not appended to since the last time, so that
+// others may, or compact them.
+func (ws *packWriters) sweep() {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for _, w := range ws.idle {
+		if !w.used {
+			w.close()
+		}
+		w.used = false
+	}
+	if ws.ended || !slices.ContainsFunc(ws.idle, func(w *packWriter) bool { return w.pack != nil }) {
+		ws.timer = nil
+		return
+	}
+	ws.timer.Reset(packIdle)
 }
 
 // end returns when nobody appends any more, and nobody will.
@@ -82,6 +107,9 @@ func (ws *packWriters) end() {
 	for _, w := range ws.idle {
 		w.close()
 	}
+	if ws.timer != nil {
+		ws.timer.Stop()
+	}
 	for range cap(ws.turns) {
 		<-ws.turns
 	}
@@ -93,6 +121,7 @@ func (ws *packWriters) end() {
 type packWriter struct {
 	reserve int64 // bytes of the disk that are left free
 	pack    *pack
+	used    bool // since the last sweep
 }
 
 func newPackWriter(reserve int64) *packWriter { return &packWriter{reserve: reserve} }
