@@ -14,6 +14,7 @@ import (
 // one pack.
 type packWriters struct {
 	turns chan struct{} // held by who appends
+	once  sync.Once     // they end
 
 	mu    sync.Mutex
 	idle  []*packWriter // those whose turn it is not, as far as they were needed yet
@@ -97,7 +98,9 @@ func (ws *packWriters) sweep() {
 }
 
 // end returns when nobody appends any more, and nobody will.
-func (ws *packWriters) end() {
+func (ws *packWriters) end() { ws.once.Do(ws.endOnce) }
+
+func (ws *packWriters) endOnce() {
 	for range cap(ws.turns) {
 		ws.turns <- struct{}{}
 	}

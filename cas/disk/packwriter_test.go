@@ -69,6 +69,18 @@ func TestPackThatNobodyAppendsToIsLeftToOthers(t *testing.T) {
 	}
 }
 
+func TestStoreMayBeClosedByManyAtOnce(t *testing.T) {
+	s := openOwner(t, t.TempDir())
+	put(t, s, nth(1, 1))
+	var all errgroup.Group
+	for range 8 {
+		all.Go(s.Close)
+	}
+	if err := all.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestWhatNobodyWaitsForIsBounded has many put objects, and give up, while nothing
 // can be stored.
 func TestWhatNobodyWaitsForIsBounded(t *testing.T) {
