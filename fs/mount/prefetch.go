@@ -297,20 +297,20 @@ func (p *prefetcher) readFiles(top uint32) {
 		}
 		batch := files
 		files = nil
-		readers.Go(func() error { return p.readBatch(batch) })
+		readers.Go(func() error { p.readBatch(batch); return nil })
 	}
-	readers.Go(func() error { return p.readBatch(files) })
+	p.readBatch(files)
 	readers.Wait()
 }
 
 // readBatch reads files, the small ones with one question if the source can.
-func (p *prefetcher) readBatch(files []step) error {
+func (p *prefetcher) readBatch(files []step) {
 	source, ok := p.source.(bulkFetcher)
 	var small []step
 	for _, file := range files {
 		switch {
 		case !p.goesOn():
-			return nil
+			return
 		case ok && file.size > 0 && file.size <= sweepFile:
 			small = append(small, file)
 		default:
@@ -318,14 +318,14 @@ func (p *prefetcher) readBatch(files []step) error {
 		}
 	}
 	if len(small) == 0 {
-		return nil
+		return
 	}
 	p.giveWay(fileGivesWay)
 	together := p.fetchMany(source, small)
 	for _, file := range small {
 		switch {
 		case !p.goesOn():
-			return nil
+			return
 		case together == nil:
 			p.stats.objects.Add(1)
 			p.have(file)
@@ -333,7 +333,6 @@ func (p *prefetcher) readBatch(files []step) error {
 			p.readFile(file)
 		}
 	}
-	return nil
 }
 
 // filesBelow yields top or what is below it: the files with something in them,

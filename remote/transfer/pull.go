@@ -23,7 +23,7 @@ func Pull(ctx context.Context, far cas.Getter, near cas.Store, root cas.Digest, 
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(streams)
-	p := puller{far: far, near: near, parts: partsOf(far, near), opt: opt, patience: patience{limit: opt.Patience}, group: group,
+	p := puller{far: far, near: near, parts: partsOf(far, near), opt: opt, patience: patience{limit: opt.Patience}, group: group, pieces: make(chan struct{}, pieces),
 		marks: marks, seen: map[cas.Digest]struct{}{}}
 	walkErr := p.walk(ctx, root)
 	err := group.Wait()
@@ -44,6 +44,7 @@ type puller struct {
 	opt      Options
 	patience patience
 	group    *errgroup.Group
+	pieces   chan struct{} // holds a token for each that is under way
 
 	marks   tree.Marks
 	read    list                    // trees, each behind one that names it
