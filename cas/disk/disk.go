@@ -127,6 +127,7 @@ func Open(dir string, opt Options) (*Store, error) {
 		dir: dir, opt: opt, log: opt.Log, now: time.Now, patience: patience,
 		proofs: make(chan struct{}, 1), writer: newPackWriter(reserve), boot: thisBoot(),
 	}
+	s.readers.dir = s.path(packsDir)
 	s.lifetime, s.end = context.WithCancel(context.Background())
 	s.packer.start(s)
 	return s, nil

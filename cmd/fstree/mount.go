@@ -100,8 +100,8 @@ func (c *mountCommand) serve(ctx context.Context, a *app, log *slog.Logger, read
 		stop := context.AfterFunc(ctx, func() { unmount(server, c.Dir, log) })
 		defer stop()
 		err = server.Wait()
-		objects, bytes := source.Fetched()
-		log.Info("unmounted", "dir", c.Dir, "fetched_objects", objects, "fetched_bytes", bytes)
+		fetched := source.Stats()
+		log.Info("unmounted", "dir", c.Dir, "fetched_objects", fetched.Objects, "fetched_bytes", fetched.Bytes)
 		return err
 	})
 }

@@ -7,11 +7,14 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/fstree/fstree/cas/castest"
 )
 
 // largeFile is a tree with a file that is fetched in ranges.
@@ -87,6 +90,7 @@ func TestFailingRangeIsAnInputOutputErrorAndThenMended(t *testing.T) {
 			m := mountChild(t, childOptions{Source: source, Cached: true, Timeout: time.Second})
 			expectRange(t, m, content, 0, 4096)
 			m.fault("slice " + fault)
+			m.fault("get " + strings.Replace(fault, "short", "wrong", 1))
 			start := time.Now()
 			if got, err := readAt(m, "large", 3_000_000, 4096); !errors.Is(err, unix.EIO) {
 				t.Errorf("%d bytes, %v, want EIO", len(got), err)
@@ -100,6 +104,7 @@ func TestFailingRangeIsAnInputOutputErrorAndThenMended(t *testing.T) {
 			}
 			expectRange(t, m, content, 0, 4096)
 			m.fault("slice good")
+			m.fault("get good")
 			eventually(t, func() error {
 				_, err := readAt(m, "large", 3_000_000, 4096)
 				return err
@@ -136,6 +141,30 @@ func TestFarWithoutRangesIsReadWhole(t *testing.T) {
 	expectRange(t, m, content, 1_000_000, 4096)
 	if r := m.report(); r.Slices != 1 || r.Gets[digestOf(filepath.Join(source, "large"))] != 1 {
 		t.Errorf("%d slices, %v", r.Slices, r.Gets)
+	}
+}
+
+func TestFileWhosePartsAreWrongIsReadWhole(t *testing.T) {
+	source, content := largeFile(t)
+	m := mountChild(t, childOptions{Source: source, Cached: true, Faults: "slice wrong"})
+	expectRange(t, m, content, 3_000_000, 4096)
+	expectRange(t, m, content, 1_000_000, 4096)
+	if r := m.report(); r.Gets[digestOf(filepath.Join(source, "large"))] != 1 {
+		t.Errorf("%v", r.Gets)
+	}
+}
+
+func TestPrefetchFromAFarWithoutRangesGoesOn(t *testing.T) {
+	source := t.TempDir()
+	for i := range uint64(prefetchFailures + 4) {
+		if err := os.WriteFile(filepath.Join(source, fmt.Sprint("large", i)), castest.Bytes(1<<20+1, i), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := prefetched(t, childOptions{Source: source, Cached: true, Faults: "slice unsupported", Options: Options{Prefetch: PrefetchAll}})
+	m.fault("get fail")
+	if err := compareTrees(source, m.dir); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -78,7 +78,15 @@ func (fs *fileSystem) fetch(c caller, id uint32, size int64) error {
 	if err != nil {
 		return err
 	}
-	o, err := fs.object(c, e.Digest, size)
+	err = fs.fetchObject(c, e.Digest, size)
+	if errors.Is(err, errors.ErrUnsupported) { // it is fetched whole if it is opened anew
+		err = fs.fetchObject(c, e.Digest, size)
+	}
+	return err
+}
+
+func (fs *fileSystem) fetchObject(c caller, d cas.Digest, size int64) error {
+	o, err := fs.object(c, d, size)
 	if err != nil {
 		return err
 	}
@@ -88,7 +96,11 @@ func (fs *fileSystem) fetch(c caller, id uint32, size int64) error {
 	}
 	ctx, cancel := fs.within(fs.patience(size))
 	defer cancel()
-	return named(e.Digest, c.during(ctx, o.value.lazy.Fetch))
+	err = c.during(ctx, o.value.lazy.Fetch)
+	if errors.Is(err, errors.ErrUnsupported) {
+		fs.objects.discard(o)
+	}
+	return named(d, err)
 }
 
 // prefetcher reads ahead, on behalf of one wish.

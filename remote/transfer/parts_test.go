@@ -38,35 +38,35 @@ const unread = 30 << 20
 
 func TestLargeFileGoesOnWhereTheConnectionBroke(t *testing.T) {
 	store, root := largeTree(t)
-	counted, address := newLink(t, serve(t, store), 0)
+	counted := behind(t, serve(t, store), 0)
 	near, r := &memory.Store{}, newRecord()
-	counted.cutAfter(48 << 20)
-	if err := transfer.Pull(t.Context(), openRemote(t, address), near, root, transfer.Options{Observer: r}); err != nil {
+	counted.CutAfter(48 << 20)
+	if err := transfer.Pull(t.Context(), openRemote(t, counted.Address()), near, root, transfer.Options{Observer: r}); err != nil {
 		t.Fatal(err)
 	}
 	expectClosure(t, near, root)
 	r.expect(t, store.Len())
-	if c := counted.take(); c.down > largeSize+unread {
-		t.Errorf("%d MiB came", c.down>>20)
+	if c := counted.Take(); c.Down > largeSize+unread {
+		t.Errorf("%d MiB came", c.Down>>20)
 	}
 }
 
 func TestNextPullGoesOnWhereTheLastOneEnded(t *testing.T) {
 	store, root := largeTree(t)
-	counted, address := newLink(t, serve(t, store), 0)
+	counted := behind(t, serve(t, store), 0)
 	near := &memory.Store{}
 	ctx, end := context.WithCancel(t.Context())
-	err := transfer.Pull(ctx, openRemote(t, address), ending{near, 16 << 20, end}, root, transfer.Options{})
+	err := transfer.Pull(ctx, openRemote(t, counted.Address()), ending{near, 16 << 20, end}, root, transfer.Options{})
 	if !errors.Is(err, context.Canceled) {
 		t.Fatalf("%v", err)
 	}
-	counted.take()
-	if err := transfer.Pull(t.Context(), openRemote(t, address), near, root, transfer.Options{}); err != nil {
+	counted.Take()
+	if err := transfer.Pull(t.Context(), openRemote(t, counted.Address()), near, root, transfer.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	expectClosure(t, near, root)
-	if c := counted.take(); c.down > 50<<20 {
-		t.Errorf("%d MiB came again", c.down>>20)
+	if c := counted.Take(); c.Down > 50<<20 {
+		t.Errorf("%d MiB came again", c.Down>>20)
 	}
 }
 

@@ -36,7 +36,7 @@ const (
 )
 
 // Packer turns objects into messages of segments. It is not safe for
-// concurrent use. After an error of send it is of no use. Free it at the end.
+// concurrent use. After an error it is of no use. Free it at the end.
 type Packer struct {
 	sender
 	segments []*pb.Segment
@@ -102,12 +102,13 @@ func (p *Packer) Flush() error {
 		return nil
 	}
 	data, plain := p.squeezed(p.data)
+	p.data = NewBuffer()
 	// Both directions number their fields alike.
 	fields, err := proto.Marshal(&pb.ReadObjectsResponse{Segment: p.segments, Plain: plain})
 	if err != nil {
+		data.Free()
 		return err
 	}
-	message := &Out{Fields: fields, DataField: dataField, Data: data}
-	p.segments, p.data = p.segments[:0], NewBuffer()
-	return p.sendOut(message)
+	p.segments = p.segments[:0]
+	return p.sendOut(&Out{Fields: fields, DataField: dataField, Data: data})
 }
