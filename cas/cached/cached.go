@@ -121,6 +121,15 @@ func (s *Store) fromNear(ctx context.Context, d cas.Digest) (cas.Object, error) 
 	return o, err
 }
 
+// TakeAhead hands over a small object that was fetched ahead, if nobody has
+// asked for it yet.
+func (s *Store) TakeAhead(d cas.Digest) (data []byte, ok bool) {
+	if data, ok = s.recent.take(d); ok {
+		s.stats.hits.Add(1)
+	}
+	return data, ok
+}
+
 // getAbsent fetches d, which near has refused with nearErr.
 func (s *Store) getAbsent(ctx context.Context, d cas.Digest, nearErr error) (cas.Object, error) {
 	s.stats.misses.Add(1)

@@ -205,7 +205,7 @@ func TestInterruptedReaderLeavesTheRangeComing(t *testing.T) {
 
 func TestSilentFarEndsReadsInTime(t *testing.T) {
 	_, far, s, d, data := large(t)
-	s.Silence = 100 * time.Millisecond
+	s.Silence = 400 * time.Millisecond
 	hanging := func(ctx context.Context, prefix io.Reader) io.ReadCloser {
 		return io.NopCloser(io.MultiReader(prefix, readerFunc(func([]byte) (int, error) {
 			<-ctx.Done()
@@ -231,7 +231,7 @@ func TestSilentFarEndsReadsInTime(t *testing.T) {
 		if _, err := l.ReadAt(make([]byte, 100), 1<<20); !errors.Is(err, cas.ErrUnavailable) {
 			t.Errorf("%s: %v, want ErrUnavailable", name, err)
 		}
-		if took := time.Since(begin); took > 2*time.Second {
+		if took := time.Since(begin); took > 5*time.Second {
 			t.Errorf("%s: it took %v", name, took)
 		}
 		far.slice = nil

@@ -179,3 +179,27 @@ func TestDirectoriesThatAreAlikeShareTheirSizes(t *testing.T) {
 		}
 	}
 }
+
+func TestSweepIsFollowedByEveryEighthFile(t *testing.T) {
+	table, firsts := sweepTable(t, 100, 20)
+	s := &sweeps{}
+	fetched, missed := map[uint32]bool{}, 0
+	step := func(id uint32) {
+		if !fetched[id] {
+			missed++
+		}
+		for _, next := range s.step(table, id) {
+			fetched[next.id] = true
+		}
+	}
+	for _, first := range firsts {
+		for i := range uint32(20) {
+			if id := first + i; !fetched[id] || i%pushLess == 0 {
+				step(id)
+			}
+		}
+	}
+	if missed > sweepStart+1 || len(s.kept) != 1 {
+		t.Errorf("%d files were not fetched ahead, %d sweeps are told apart", missed, len(s.kept))
+	}
+}
