@@ -18,6 +18,7 @@ const module = "github.com/fstree/fstree/"
 const (
 	wire = "remote/internal/wire" // what both ends of a wire share
 	bulk = "remote/internal/bulk" // what both ends of gRPC share
+	crew = "remote/internal/crew" // many small jobs in few goroutines
 )
 
 // allowed is the import table of docs/architecture.md: which packages of ours,
@@ -39,10 +40,11 @@ var allowed = map[string][]string{
 	"remote":                 {"cas", "remote/grpc", "remote/http"},
 	"remote/grpc":            {"cas", "cas/bao", "proto", "grpc", wire, bulk},
 	"remote/http":            {"cas", wire},
-	"remote/transfer":        {"cas", "cas/bao", "cas/tree"},
-	"remote/server":          {"cas", "cas/bao", "cas/tree", "proto", "grpc", wire, bulk},
+	"remote/transfer":        {"cas", "cas/bao", "cas/tree", crew},
+	"remote/server":          {"cas", "cas/bao", "cas/tree", "proto", "grpc", wire, bulk, crew},
 	wire:                     {"cas"},
 	bulk:                     {"cas", "proto", "grpc", wire},
+	crew:                     {},
 	"internal/relay":         {},
 	"internal/oldserver":     {"cas", "cas/memory", "cas/tree", "proto", "grpc"},
 	"cmd/fstree":             {"*"},

@@ -23,7 +23,7 @@ func (x *engine) record(_ context.Context, items []item, keep limits) error {
 	packs := packLengths{}
 	err := x.change(func(c *change) error {
 		for _, it := range items {
-			old, err := get(c.txn, it.digest)
+			old, err := x.get(c.txn, it.digest)
 			if err != nil {
 				return err
 			}
@@ -45,6 +45,7 @@ func (x *engine) record(_ context.Context, items []item, keep limits) error {
 	if len(items) == 0 {
 		x.countPartials() // they have grown
 	}
+	x.filterSoon()
 	x.evictSoon(keep)
 	return err
 }

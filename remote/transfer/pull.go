@@ -8,6 +8,7 @@ import (
 
 	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/tree"
+	"github.com/fstree/fstree/remote/internal/crew"
 )
 
 // Pull makes near hold the closure of root. What near lacks comes from far,
@@ -122,8 +123,7 @@ func (p *puller) readFar(ctx context.Context, gaps, have []cas.Digest) error {
 }
 
 func (p *puller) keepClosures(ctx context.Context, gaps, have []cas.Digest) error {
-	storing, reading := errgroup.WithContext(ctx)
-	storing.SetLimit(p.opt.Parallel)
+	storing, reading := crew.New(ctx, p.opt.Parallel)
 	source := farTrees{p.far, p.near, setOf(gaps)}
 	err := tree.WalkSized(reading, source, gaps, have, p.opt.Parallel, func(s tree.Sized) error {
 		if s.Err == errKnown {
@@ -134,7 +134,9 @@ func (p *puller) keepClosures(ctx context.Context, gaps, have []cas.Digest) erro
 		}
 		p.patience.success()
 		p.opt.Observer.Missing(s.Digest, true)
-		storing.Go(func() error { return p.keepTree(reading, s) })
+		if err := storing.Do(func() error { return p.keepTree(reading, s) }); err != nil {
+			return err
+		}
 		p.read.add(s.Digest)
 		p.named = append(p.named, namesIn(s.Tree).trees...)
 		return p.noteFiles(ctx, s.Tree, s.Sizes)
