@@ -34,23 +34,7 @@ type app struct {
 	JSON    bool             `short:"J" name:"json" help:"Report events on stderr, one JSON object a line."`
 	Version kong.VersionFlag `short:"V" help:"Print the version."`
 
-	WriteTree     writeTreeCommand     `cmd:"" help:"Store a directory in the cache and print its digest."`
-	WriteTreePush writeTreePushCommand `cmd:"" help:"Store a directory, push it, and print its digest."`
-	Push          pushCommand          `cmd:"" help:"Send the remote what it lacks of a tree."`
-	Pull          pullCommand          `cmd:"" help:"Fetch what the cache lacks of a tree."`
-	Checkout      checkoutCommand      `cmd:"" help:"Make a directory equal to a tree in the cache."`
-	PullCheckout  pullCheckoutCommand  `cmd:"" help:"Fetch a tree and make a directory equal to it."`
-	Mount         mountCommand         `cmd:"" help:"Show a tree as a read-only directory; files arrive when they are read."`
-	Umount        umountCommand        `cmd:"" aliases:"unmount" help:"End a mount."`
-	Mounts        mountsCommand        `cmd:"" help:"List your mounts and what they did (with --json one JSON object a line)."`
-	Prefetch      prefetchCommand      `cmd:"" help:"Have the process behind a mount fetch files and directories ahead."`
-	LsTree        lsTreeCommand        `cmd:"" help:"List a tree."`
-	LsIndex       lsIndexCommand       `cmd:"" help:"List the index of a directory."`
-	Evict         evictCommand         `cmd:"" help:"Shrink the cache to its size, least recently used objects first."`
-	Verify        verifyCommand        `cmd:"" help:"Check the objects in the cache, or those of a tree."`
-	CacheCmd      cacheCommand         `cmd:"" name:"cache" help:"Look at the cache."`
-	Serve         serveCommand         `cmd:"" help:"Serve trees to others over gRPC and HTTP."`
-	VersionCmd    versionCommand       `cmd:"" name:"version" help:"Print the version."`
+	kong.Plugins // the commands, or as many of them as the parser has to know
 
 	args           []string
 	stdout, stderr io.Writer

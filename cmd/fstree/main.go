@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -31,12 +30,7 @@ const (
 )
 
 func main() {
-	// Many commands and mounts share a machine: memory is dearer than the
-	// little time that collecting garbage twice as often costs. But a heap of
-	// few MB would be collected every few milliseconds. What is never touched
-	// takes no memory and is counted, so that 8 MB of garbage are allowed.
-	debug.SetGCPercent(50)
-	untouched := make([]byte, 16<<20)
+	untouched := limitGarbage()
 	program := run
 	if isHelper(os.Args[0]) {
 		program = runHelper
@@ -93,6 +87,7 @@ func forgetEmptyVariables() {
 type earlyExit int
 
 func newParser(a *app) (*kong.Kong, error) {
+	a.Plugins = kong.Plugins{commandsFor(a.args)}
 	options := append(bytesMappers,
 		kong.Name("fstree"),
 		kong.Description("Share directory trees by content digest, and use them before they are downloaded."),

@@ -86,10 +86,16 @@ func (b block) at(i int) record {
 
 // find returns the place of name, and whether it is there.
 func (b block) find(name []byte) (int, bool) {
+	if b == nil {
+		return 0, false
+	}
 	low, high := 0, b.len()
+	fields, text := b[blockHeader:], b[blockHeader+high*recordSize:]
 	for low < high {
 		middle := int(uint(low+high) >> 1)
-		switch bytes.Compare(b.at(middle).name(), name) {
+		at := fields[middle*recordSize:][:recordSize]
+		start := le.Uint32(at)
+		switch bytes.Compare(text[start:][:le.Uint16(at[nameLengthAt:])], name) {
 		case 0:
 			return middle, true
 		case -1:
@@ -136,39 +142,50 @@ func (r record) child() uint64 { return le.Uint64(r.fields[sizeAt:]) }
 // check tells whether b is one whole block that starts at the given offset, so
 // that no accessor can fail on it. Blocks of subdirectories must stand before it.
 func (b block) check(offset uint64) error {
-	if b.digest().IsZero() {
+	if !isDigest(b) {
 		return errDamaged
 	}
-	text := uint64(len(b) - blockHeader - b.len()*recordSize)
+	size := b.len() * recordSize
+	fields, text := b[blockHeader:blockHeader+size], b[blockHeader+size:]
 	var last []byte
-	for i := range b.len() {
-		r := b.at(i)
-		if uint64(le.Uint32(r.fields))+uint64(le.Uint16(r.fields[nameLengthAt:])) > text {
+	for i := 0; i < size; i += recordSize {
+		r := record{fields[i : i+recordSize], text}
+		if !r.sound(offset) {
 			return errDamaged
 		}
-		if i > 0 && bytes.Compare(last, r.name()) >= 0 {
+		name := r.name()
+		if i > 0 && bytes.Compare(last, name) >= 0 {
 			return errDamaged
 		}
-		last = r.name()
-		if !r.sound(offset, text) {
-			return errDamaged
-		}
+		last = name
 	}
 	return nil
 }
 
-func (r record) sound(offset, text uint64) bool {
+// sound tells whether r, in a block at the given offset, leads nowhere else than
+// it may.
+func (r record) sound(offset uint64) bool {
+	if !r.holds(le.Uint32(r.fields), uint32(le.Uint16(r.fields[nameLengthAt:]))) {
+		return false
+	}
 	switch r.kind() {
 	case tree.File:
-		return !r.digest().IsZero()
+		return isDigest(r.fields[contentAt:])
 	case tree.Dir:
 		return r.child() < offset
 	case tree.Symlink:
-		place, length := le.Uint32(r.fields[contentAt:]), le.Uint32(r.fields[contentAt+4:])
-		return uint64(place)+uint64(length) <= text
+		return r.holds(le.Uint32(r.fields[contentAt:]), le.Uint32(r.fields[contentAt+4:]))
 	}
 	return false
 }
+
+// holds tells whether there is so much text at place.
+func (r record) holds(place, length uint32) bool {
+	return uint64(place)+uint64(length) <= uint64(len(r.text))
+}
+
+// isDigest tells whether b, as long as a digest, begins with one.
+func isDigest(b []byte) bool { return cas.Algorithm(b[0]).Size() > 0 }
 
 // section is a directory on its way into an index: its block, and the sections
 // of its subdirectories in the order of its records. The blocks' offsets are

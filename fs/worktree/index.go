@@ -142,11 +142,24 @@ func parseIndex(data []byte) (*index, error) {
 	if len(data) < indexHeader+indexTrailer || le.Uint32(data) != indexMagic || le.Uint32(data[4:]) != indexVersion {
 		return nil, errForeign
 	}
+	whole := make(chan bool, 1)
+	go func() { whole <- isWhole(data) }()
+	x, err := readBlocks(data)
+	if !<-whole {
+		err = errDamaged
+	}
+	return x, err
+}
+
+// isWhole tells whether data ends with the checksum of what stands before.
+func isWhole(data []byte) bool {
 	body := len(data) - checksumSize
 	sum, _ := cas.DigestFromBytes(append([]byte{byte(cas.BLAKE3)}, data[body:]...))
-	if cas.Sum(data[:body]) != sum {
-		return nil, errDamaged
-	}
+	return cas.Sum(data[:body]) == sum
+}
+
+// readBlocks returns the index in data, which need not be whole.
+func readBlocks(data []byte) (*index, error) {
 	end := len(data) - indexTrailer
 	epoch := uint64(le.Uint32(data[end:]))
 	x := &index{data: data, root: le.Uint64(data[end+4:])}
