@@ -168,13 +168,14 @@ func PutMany(ctx context.Context, p Putter, objects Objects, parallel int, repor
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	b := batch{putter: p, report: report, cancel: cancel, slots: make(chan struct{}, max(parallel, 1))}
+	b := batch{putter: p, report: report, cancel: cancel, limit: max(parallel, 1), whole: make(chan wholeObject)}
 	for d, o := range objects {
 		if ctx.Err() != nil {
 			break
 		}
 		b.put(ctx, d, o)
 	}
+	close(b.whole)
 	b.running.Wait()
 	return context.Cause(ctx)
 }
@@ -182,11 +183,19 @@ func PutMany(ctx context.Context, p Putter, objects Objects, parallel int, repor
 type batch struct {
 	putter  Putter
 	cancel  context.CancelCauseFunc
-	slots   chan struct{}
+	limit   int // of the workers
+	workers int
+	whole   chan wholeObject // for a worker that has nothing to do
 	running sync.WaitGroup
 
 	mu     sync.Mutex
 	report ReportObject
+}
+
+// wholeObject is an object in memory.
+type wholeObject struct {
+	digest Digest
+	data   []byte
 }
 
 func (b *batch) put(ctx context.Context, d Digest, o Object) {
@@ -194,16 +203,36 @@ func (b *batch) put(ctx context.Context, d Digest, o Object) {
 		b.done(d, b.putter.Put(ctx, d, o))
 		return
 	}
-	data, err := io.ReadAll(o)
+	data, err := readWhole(o)
 	if err != nil {
 		b.done(d, err)
 		return
 	}
-	b.slots <- struct{}{}
-	b.running.Go(func() {
-		defer func() { <-b.slots }()
-		b.done(d, b.putter.Put(ctx, d, bytes.NewReader(data)))
-	})
+	first := wholeObject{d, data}
+	if b.workers == b.limit {
+		b.whole <- first
+		return
+	}
+	select {
+	case b.whole <- first:
+	default:
+		b.workers++
+		b.running.Go(func() { b.work(ctx, first) })
+	}
+}
+
+func readWhole(o Object) ([]byte, error) {
+	if b, ok := o.(interface{ Bytes() []byte }); ok {
+		return b.Bytes(), nil
+	}
+	return io.ReadAll(o)
+}
+
+// work stores objects until there are no more.
+func (b *batch) work(ctx context.Context, o wholeObject) {
+	for more := true; more; o, more = <-b.whole {
+		b.done(o.digest, b.putter.Put(ctx, o.digest, bytes.NewReader(o.data)))
+	}
 }
 
 func (b *batch) done(d Digest, err error) {

@@ -137,10 +137,7 @@ func unmountBelow(dir string) {
 	for _, pid := range background(dir) {
 		syscall.Kill(pid, syscall.SIGKILL)
 	}
-	for range 1000 {
-		if len(background(dir)) == 0 {
-			return
-		}
+	for end := time.Now().Add(waitLimit); len(background(dir)) > 0 && time.Now().Before(end); {
 		time.Sleep(10 * time.Millisecond)
 	}
 }

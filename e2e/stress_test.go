@@ -190,14 +190,12 @@ func (s *stress) look(ctx context.Context, worker int) {
 	}
 }
 
-// dead tells whether the process behind a mount is gone.
+// dead tells whether the process behind a mount is gone, or is so soon.
 func dead(dir string) bool {
-	for range 20 {
-		var st syscall.Statfs_t
-		if err := syscall.Statfs(dir, &st); err == syscall.ENOTCONN {
+	for end := time.Now().Add(waitLimit); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		if err := syscall.Statfs(dir, new(syscall.Statfs_t)); err == syscall.ENOTCONN {
 			return true
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	return false
 }

@@ -62,16 +62,6 @@ func (p *Partial) TrustSize() {
 // Complete tells whether the whole object is here.
 func (p *Partial) Complete() bool { return len(p.Missing(0, p.size)) == 0 }
 
-// Present returns how many bytes of the object are here.
-func (p *Partial) Present() (n int64) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, r := range p.present {
-		n += p.bytesOf(r).size()
-	}
-	return n
-}
-
 // Missing returns the slices that are to be fetched and added before n bytes
 // from off can be read; what lies beyond the object is left out. They cover
 // whole groups, in order, each gap as one slice. While the size is not proved
@@ -179,6 +169,8 @@ func groupsOf(b span) run {
 }
 
 func (p *Partial) bytesOf(r run) span {
-	start := r.first * GroupSize
-	return span{start, start + min((r.end-r.first)*GroupSize, p.size-start)}
+	if r.end == groups(p.size) {
+		return span{r.first * GroupSize, p.size}
+	}
+	return span{r.first * GroupSize, r.end * GroupSize}
 }

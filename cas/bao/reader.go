@@ -23,8 +23,7 @@ type ReaderAt struct {
 // NewReaderAt returns a ReaderAt for the object d of size bytes. It may also be
 // given the files of a Partial, and then reads the ranges that are present.
 // With a wrong size it delivers right bytes or errors, but may end in the wrong
-// place: ProveSize tells. It fails with errors.ErrUnsupported if d is not
-// BLAKE3.
+// place. It fails with errors.ErrUnsupported if d is not BLAKE3.
 func NewReaderAt(d cas.Digest, size int64, data, outboard io.ReaderAt) (*ReaderAt, error) {
 	root, err := rootOf(d)
 	if err != nil {
@@ -62,22 +61,6 @@ func (r *ReaderAt) ReadAt(p []byte, off int64) (n int, err error) {
 		err = io.EOF
 	}
 	return n, err
-}
-
-// ProveSize reads the last group and returns nil if the object is as long as
-// NewReaderAt was told, and errors as ReadAt does.
-func (r *ReaderAt) ProveSize() error {
-	buf := buffers.Get().(*buffer)
-	defer buffers.Put(buf)
-	v := &reading{ReaderAt: r, records: buf.records(r.outboard), buf: &buf.group}
-	t := whole(r.size, r.root)
-	for t.size() > GroupSize {
-		var err error
-		if _, t, err = v.children(t); err != nil {
-			return err
-		}
-	}
-	return v.verify(t, buf.group[:t.size()])
 }
 
 // reading is one call of ReadAt.

@@ -24,9 +24,6 @@ func TestReaderAtReadsLikeAFile(t *testing.T) {
 	for _, size := range sizes {
 		o := newObject(t, size)
 		r := openReader(t, o, o.data, o.outboard)
-		if err := r.ProveSize(); err != nil {
-			t.Errorf("size %d: %v", size, err)
-		}
 		file := bytes.NewReader(o.data)
 		for _, at := range ranges(o.size()) {
 			for _, beyond := range []int64{0, 1, group} {
@@ -129,18 +126,3 @@ func TestShortFileIsAMismatchAndABrokenDiskIsNot(t *testing.T) {
 type brokenDisk struct{ err error }
 
 func (d brokenDisk) ReadAt([]byte, int64) (int, error) { return 0, d.err }
-
-func TestProveSizeFindsAFileOfAnotherLength(t *testing.T) {
-	for _, size := range []int{0, 1, 1024, group, group + 1, 5*group + 77} {
-		o := newObject(t, size)
-		for _, forged := range forgeries(o.size()) {
-			r, err := bao.NewReaderAt(o.digest, forged, padded{o.data}, padded{o.outboard})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if r.ProveSize() == nil {
-				t.Errorf("%d bytes pass for %d", size, forged)
-			}
-		}
-	}
-}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/fstree/fstree/cas"
+	"github.com/fstree/fstree/cas/bao"
 )
 
 // Far is what a Store fetches from.
@@ -55,7 +56,7 @@ type Store struct {
 	closed     bool
 	flights    map[cas.Digest]*flight
 	lazies     map[claim]*lazy
-	unprovable map[cas.Digest]struct{}
+	unprovable map[cas.Digest]time.Time // from when on each is fetched whole
 	running    sync.WaitGroup
 }
 
@@ -68,7 +69,7 @@ func New(near cas.Store, far Far) *Store {
 		batches:    make(chan struct{}, manyBatches),
 		flights:    map[cas.Digest]*flight{},
 		lazies:     map[claim]*lazy{},
-		unprovable: map[cas.Digest]struct{}{},
+		unprovable: map[cas.Digest]time.Time{},
 	}
 }
 
@@ -81,6 +82,17 @@ func (s *Store) Close() error {
 	s.end()
 	s.running.Wait()
 	return nil
+}
+
+// begin counts something that runs, unless the Store is closed.
+func (s *Store) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.running.Add(1)
+	return true
 }
 
 // Get answers from the near store. On a miss it waits for the one fetch of d,
@@ -109,6 +121,15 @@ func (s *Store) fromNear(ctx context.Context, d cas.Digest) (cas.Object, error) 
 	return o, err
 }
 
+// TakeAhead hands over a small object that was fetched ahead, if nobody has
+// asked for it yet.
+func (s *Store) TakeAhead(d cas.Digest) (data []byte, ok bool) {
+	if data, ok = s.recent.take(d); ok {
+		s.stats.hits.Add(1)
+	}
+	return data, ok
+}
+
 // getAbsent fetches d, which near has refused with nearErr.
 func (s *Store) getAbsent(ctx context.Context, d cas.Digest, nearErr error) (cas.Object, error) {
 	s.stats.misses.Add(1)
@@ -116,9 +137,9 @@ func (s *Store) getAbsent(ctx context.Context, d cas.Digest, nearErr error) (cas
 		return s.without(ctx, d, nearErr)
 	}
 	f, err := s.fetch(ctx, d)
-	if keep := (*keepError)(nil); errors.As(err, &keep) {
+	if keep := (*bao.KeepError)(nil); errors.As(err, &keep) {
 		s.stats.unkept.Add(1)
-		return s.without(ctx, d, keep.err)
+		return s.without(ctx, d, keep.Err)
 	}
 	if err != nil {
 		return nil, err

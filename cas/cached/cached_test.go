@@ -126,8 +126,8 @@ func TestEverybodyWaitsForOneFetch(t *testing.T) {
 	if n := far.asked.Load(); n != 1 {
 		t.Errorf("far was asked %d times", n)
 	}
-	if objects, bytes := s.Fetched(); objects != 1 || bytes != 1<<20 {
-		t.Errorf("fetched %d objects, %d bytes", objects, bytes)
+	if got := s.Stats(); got.Objects != 1 || got.Bytes != 1<<20 {
+		t.Errorf("fetched %d objects, %d bytes", got.Objects, got.Bytes)
 	}
 }
 
@@ -225,7 +225,7 @@ func TestSlowNearIsNotTakenForASilentFar(t *testing.T) {
 	s := open(t, near, far)
 	s.Silence = 50 * time.Millisecond
 	expect(t, s, d, data)
-	if objects, _ := s.Fetched(); objects != 1 {
+	if objects := s.Stats().Objects; objects != 1 {
 		t.Errorf("%d objects were kept", objects)
 	}
 }

@@ -1,6 +1,7 @@
 package cached
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,25 +34,47 @@ func (s *Store) Lacking(ctx context.Context, ds []cas.Digest) ([]cas.Digest, err
 
 // GetClosure visits what far sends of closures, and keeps it near. It asks far
 // for what near holds as well: ask for what is Lacking. A far store that sends
-// no closures is errors.ErrUnsupported.
+// no closures is errors.ErrUnsupported. Unlike a fetch it ends when its caller
+// leaves.
 func (s *Store) GetClosure(ctx context.Context, roots, have []cas.Digest, visit func(d cas.Digest, data []byte, sizes []int64, err error) error) error {
 	far, ok := s.far.(closureGetter)
 	if !ok {
 		return fmt.Errorf("closures: %w", errors.ErrUnsupported)
 	}
+	if len(roots) == 0 {
+		return nil
+	}
+	if !s.begin() {
+		return errClosed(roots[0])
+	}
+	defer s.running.Done()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	defer context.AfterFunc(s.lifetime, func() { cancel(errClosed(roots[0])) })()
 	k := keeper{store: s, trees: make(chan tree, closureAhead), done: make(chan struct{})}
 	go k.run()
 	defer k.end()
 	return s.observed(func() error {
-		return far.GetClosure(ctx, roots, have, func(d cas.Digest, data []byte, sizes []int64, err error) error {
-			if err == nil {
-				s.heard()
-				s.stats.objects.Add(1)
-				s.stats.bytes.Add(int64(len(data)))
-				k.trees <- tree{d, data}
+		var broken error
+		err := s.insist(ctx, func() (bool, error) {
+			visited := false
+			err := s.watch(ctx, roots[0], func(ctx context.Context, w *watched) error {
+				return far.GetClosure(ctx, roots, have, func(d cas.Digest, data []byte, sizes []int64, err error) error {
+					w.sleep()
+					defer w.wake()
+					visited = true
+					if err == nil {
+						k.keep(tree{d, data})
+					}
+					return visit(d, data, sizes, err)
+				})
+			})
+			if visited { // and no tree is to be visited twice
+				broken, err = err, nil
 			}
-			return visit(d, data, sizes, err)
+			return false, err
 		})
+		return cmp.Or(err, broken)
 	})
 }
 
@@ -64,19 +87,30 @@ type tree struct {
 type keeper struct {
 	store *Store
 	trees chan tree
+	sent  int64 // to trees
 	done  chan struct{}
+}
+
+func (k *keeper) keep(t tree) {
+	k.store.heard()
+	k.store.stats.objects.Add(1)
+	k.store.stats.bytes.Add(int64(len(t.data)))
+	k.sent++
+	k.trees <- t
 }
 
 func (k *keeper) run() {
 	defer close(k.done)
+	kept := int64(0)
 	cas.PutMany(k.store.outliving(), k.store.near, k.objects, manyParallel, func(_ cas.Digest, err error) error {
-		if err != nil {
-			k.store.stats.unkept.Add(1)
+		if err == nil {
+			kept++
 		}
 		return nil
 	})
 	for range k.trees { // a broken store may not ask for all
 	}
+	k.store.stats.unkept.Add(k.sent - kept)
 }
 
 func (k *keeper) objects(yield func(cas.Digest, cas.Object) bool) {

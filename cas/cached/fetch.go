@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/fstree/fstree/cas"
+	"github.com/fstree/fstree/cas/bao"
 )
 
 // inMemory is the size up to which an object is held in memory on its way from
@@ -84,29 +85,26 @@ func errClosed(d cas.Digest) error {
 	return fmt.Errorf("object %s: the store is closed: %w", d, cas.ErrUnavailable)
 }
 
-// keepError is a failure of the near store, not of the far one.
-type keepError struct{ err error }
-
-func (e *keepError) Error() string { return e.err.Error() }
-func (e *keepError) Unwrap() error { return e.err }
-
 // copy brings d from far to near.
 func (s *Store) copy(d cas.Digest, f *flight) error {
 	err := s.observed(func() error {
-		return s.insist(func() error {
-			return s.watch(d, func(ctx context.Context, w *watched) error {
+		return s.insist(s.lifetime, func() (bool, error) {
+			return false, s.watch(s.lifetime, d, func(ctx context.Context, w *watched) error {
 				o, err := s.far.Get(ctx, d)
 				w.sleep()
 				if err != nil {
 					return err
 				}
 				defer o.Close()
-				return s.receive(ctx, d, f, o, w)
+				return s.receive(ctx, d, f, o, o.Size(), w)
 			})
 		})
 	})
-	if err == nil && f.landed() {
+	switch {
+	case err == nil && f.landed():
 		return s.near.Put(s.outliving(), d, bytes.NewReader(f.data))
+	case errors.As(err, new(*cas.MismatchError)):
+		s.setWrong(d)
 	}
 	return err
 }
@@ -114,14 +112,15 @@ func (s *Store) copy(d cas.Digest, f *flight) error {
 // outliving is the context of what is stored of what is here already.
 func (s *Store) outliving() context.Context { return context.WithoutCancel(s.lifetime) }
 
-// receive lands a small object, and stores a large one.
-func (s *Store) receive(ctx context.Context, d cas.Digest, f *flight, o cas.Object, w *watched) error {
-	head, r, err := begin(w.from(o), o.Size())
+// receive lands a small object, and stores a large one. The bytes of o may be
+// wrong, and there may be more than size says.
+func (s *Store) receive(ctx context.Context, d cas.Digest, f *flight, o io.Reader, size int64, w *watched) error {
+	head, r, err := begin(w.from(o), size)
 	if err != nil {
 		return err
 	}
 	if r == nil {
-		if !d.Names(head) { // far did not notice that it sent something else
+		if !d.Names(head) {
 			return &cas.MismatchError{Want: d}
 		}
 		s.stats.objects.Add(1)
@@ -138,7 +137,7 @@ func (s *Store) receive(ctx context.Context, d cas.Digest, f *flight, o cas.Obje
 	case errors.As(err, new(*cas.MismatchError)):
 		return err
 	}
-	return &keepError{err}
+	return &bao.KeepError{Err: err}
 }
 
 // begin reads a small object to its end: then there is no r. Of a large one,

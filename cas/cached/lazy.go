@@ -29,7 +29,8 @@ type claim struct {
 // wrong is an error of every read: a *cas.MismatchError if far sends something
 // nevertheless, else a *cas.NotFoundError, for far does not have such an
 // object. A read fails with errors.ErrUnsupported if far turns out to prove
-// nothing about the object: opened again, it is fetched whole.
+// nothing about the object, or only to say so: opened again, it is fetched
+// whole.
 //
 // It is safe for concurrent use, Read excepted.
 type Lazy struct {
@@ -124,25 +125,6 @@ func (s *Store) enter(c claim, fresh *lazy) *lazy {
 	return l
 }
 
-// unprovables bounds the objects that are known to be unprovable.
-const unprovables = 1000
-
-func (s *Store) isUnprovable(d cas.Digest) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, ok := s.unprovable[d]
-	return ok
-}
-
-func (s *Store) setUnprovable(d cas.Digest) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.unprovable) >= unprovables {
-		clear(s.unprovable)
-	}
-	s.unprovable[d] = struct{}{}
-}
-
 var _ cas.RandomObject = (*Lazy)(nil)
 
 // lazy is what all users of a Lazy share.
@@ -207,10 +189,13 @@ func (l *lazy) readAt(ctx context.Context, p []byte, off int64) (n int, err erro
 func (l *lazy) readPiece(ctx context.Context, p []byte, b span) (n int, err error) {
 	waited := false
 	for range readTries {
-		flights := l.want(b)
+		flights := l.want(b, false)
 		waited = waited || len(flights) > 0
 		l.ahead(b)
-		if err = await(ctx, flights); err != nil {
+		if err = await(ctx, flights); errors.Is(err, errUnkept) {
+			continue // it was on its way for somebody else
+		}
+		if err != nil {
 			break
 		}
 		if n, err = l.readHere(p[:b.size()], b.start, flights); !errors.Is(err, bao.ErrMissing) {

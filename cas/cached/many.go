@@ -3,6 +3,7 @@ package cached
 import (
 	"context"
 	"errors"
+	"io"
 	"slices"
 
 	"github.com/fstree/fstree/cas"
@@ -71,6 +72,7 @@ type batch struct {
 	store   *Store
 	flights map[cas.Digest]*flight
 	left    []cas.Digest    // neither landed nor failed
+	failure error           // why the last of them was left that was told of
 	landed  chan cas.Digest // what near is to store
 }
 
@@ -83,7 +85,7 @@ func (b *batch) run() {
 		defer close(stored)
 		b.keep()
 	}()
-	err := b.store.observed(func() error { return b.store.insist(b.fetch) })
+	err := b.store.observed(func() error { return b.store.insist(b.store.lifetime, b.fetch) })
 	close(b.landed)
 	for _, d := range b.left {
 		b.store.finish(d, b.flights[d], err)
@@ -91,46 +93,54 @@ func (b *batch) run() {
 	<-stored
 }
 
-// fetch asks far for what is left.
-func (b *batch) fetch() error {
+// fetch asks far for what is left, and tells whether it is less then.
+func (b *batch) fetch() (gotOn bool, err error) {
 	asked := b.left
 	b.left = nil
 	answered := make(map[cas.Digest]struct{}, len(asked))
-	err := b.store.watch(asked[0], func(ctx context.Context, w *watched) error {
-		return cas.GetMany(ctx, b.store.far, asked, manyParallel, func(d cas.Digest, o cas.Object, err error) error {
+	err = b.store.watch(b.store.lifetime, asked[0], func(ctx context.Context, w *watched) error {
+		return cas.GetUnverified(ctx, b.store.far, asked, manyParallel, func(d cas.Digest, o io.Reader, err error) error {
 			w.sleep()
 			defer w.wake()
 			answered[d] = struct{}{}
-			return b.take(ctx, w, d, o, err)
+			b.take(ctx, w, d, o, err)
+			return ctx.Err()
 		})
 	})
-	if err == nil {
-		return nil
+	if err == nil && len(b.left) > 0 {
+		err = b.failure
 	}
 	for _, d := range asked {
-		if _, ok := answered[d]; !ok {
+		if _, ok := answered[d]; !ok && err != nil {
 			b.left = append(b.left, d)
 		}
 	}
-	return err
+	return len(b.left) < len(asked), err
 }
 
-// take takes one answer. An error ends the batch, and d is asked for again if
-// that is worth it.
-func (b *batch) take(ctx context.Context, w *watched, d cas.Digest, o cas.Object, err error) error {
+// take takes one answer. What could not be asked for is left.
+func (b *batch) take(ctx context.Context, w *watched, d cas.Digest, o io.Reader, err error) {
 	f := b.flights[d]
-	if err != nil {
-		b.store.finish(d, f, err)
-		return nil
+	if err == nil {
+		err = b.store.receive(ctx, d, f, o, sizeOf(o), w)
 	}
-	err = b.store.receive(ctx, d, f, o, w)
-	if err == nil && f.landed() {
+	switch {
+	case f.landed():
 		b.store.recent.add(d, f.data)
 		b.landed <- d
-		return nil
+	case errors.Is(err, cas.ErrUnavailable) || ctx.Err() != nil:
+		b.left, b.failure = append(b.left, d), err
+	default:
+		b.store.finish(d, f, err)
 	}
-	b.store.finish(d, f, err)
-	return nil
+}
+
+// sizeOf returns how long something says that it is, -1 if it doesn't.
+func sizeOf(r io.Reader) int64 {
+	if sized, ok := r.(interface{ Size() int64 }); ok { // an object, or bytes in memory
+		return sized.Size()
+	}
+	return -1
 }
 
 // keep stores what lands.

@@ -33,6 +33,7 @@ const (
 type rangeFlight struct {
 	object *lazy
 	slice  bao.Slice
+	toKeep bool // nobody wants it unless near keeps it
 	done   chan struct{}
 	data   []byte
 	err    error
@@ -73,8 +74,9 @@ func unkeptAt(flights []*rangeFlight, pos int64) (data []byte, next int64) {
 }
 
 // want returns the flights that bring what is missing of b, starting those that
-// are not under way.
-func (l *lazy) want(b span) (needed []*rangeFlight) {
+// are not under way: toKeep tells whether they are of no use unless near keeps
+// what they bring.
+func (l *lazy) want(b span, toKeep bool) (needed []*rangeFlight) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range l.missing(b) {
@@ -84,7 +86,7 @@ func (l *lazy) want(b span) (needed []*rangeFlight) {
 			}
 		}
 		for _, gap := range l.unflown(s) {
-			needed = append(needed, l.start(gap, nil))
+			needed = append(needed, l.start(gap, toKeep, nil))
 		}
 	}
 	return needed
@@ -102,15 +104,16 @@ func (l *lazy) ahead(b span) {
 	if l.keeper() == nil {
 		most = unkeptAhead
 	}
-	next := l.streams.read(b, most)
+	next, reader := l.streams.read(b, most)
 	next.end = min(next.end, l.size)
 	for start := next.start; start < next.end; start += piece {
 		for _, s := range l.missing(span{start, min(start+piece, next.end)}) {
 			for _, gap := range l.unflown(s) {
 				select {
 				case l.store.aheads <- struct{}{}:
-					l.start(gap, func() { <-l.store.aheads })
+					l.start(gap, false, func() { <-l.store.aheads })
 				default:
+					reader.ahead = gap.Off
 					return
 				}
 			}
@@ -159,10 +162,10 @@ func (l *lazy) keeper() bao.PartialObject {
 }
 
 // start starts a flight, which is a user of the object. The mutex is held.
-func (l *lazy) start(s bao.Slice, end func()) *rangeFlight {
-	f := &rangeFlight{object: l, slice: s, done: make(chan struct{})}
+func (l *lazy) start(s bao.Slice, toKeep bool, end func()) *rangeFlight {
+	f := &rangeFlight{object: l, slice: s, toKeep: toKeep, done: make(chan struct{})}
 	part := l.keeper()
-	if !l.store.beginFlight(l) {
+	if !l.use() {
 		f.err = errClosed(l.digest)
 		close(f.done)
 		return f
@@ -179,30 +182,74 @@ func (l *lazy) start(s bao.Slice, end func()) *rangeFlight {
 	return f
 }
 
-// beginFlight counts a flight as something that runs and uses l, unless the
-// Store is closed.
-func (s *Store) beginFlight(l *lazy) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+// use counts something that runs and uses l, unless the Store is closed.
+func (l *lazy) use() bool {
+	if !l.store.begin() {
 		return false
 	}
+	l.store.mu.Lock()
+	defer l.store.mu.Unlock()
 	l.users++
-	s.running.Add(1)
 	return true
 }
 
-// fly fetches the range of f: into part if that works, else into memory.
-func (l *lazy) fly(f *rangeFlight, part bao.PartialObject) error {
+// fly fetches the range of f, and once more if what came was wrong. If it is
+// wrong again then it may be far's proofs that are, rather than the object.
+func (l *lazy) fly(f *rangeFlight, part bao.PartialObject) (err error) {
+	for range 2 {
+		if err = l.bring(f, part); !isLie(err) {
+			return err
+		}
+	}
+	if l.mayBeRight() {
+		return fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+	}
+	return err
+}
+
+func isLie(err error) bool { return errors.As(err, new(*bao.Error)) }
+
+// mayBeRight tells whether the object may be right of which far sends wrong
+// parts: it was not whole and wrong lately, and far still says that it is of
+// this size.
+func (l *lazy) mayBeRight() bool {
+	if l.store.isWrong(l.digest) {
+		return false
+	}
+	var sizes []int64
+	err := l.store.watch(l.store.lifetime, l.digest, func(ctx context.Context, _ *watched) (err error) {
+		sizes, err = cas.SizesOf(ctx, l.store.far, []cas.Digest{l.digest})
+		return err
+	})
+	return err == nil && len(sizes) == 1 && (sizes[0] < 0 || sizes[0] == l.size)
+}
+
+// bring fetches the range of f: into part if that works, else into memory,
+// unless it is wanted for part only.
+func (l *lazy) bring(f *rangeFlight, part bao.PartialObject) error {
 	if part != nil {
-		err := l.store.insist(func() error { return l.fill(f, part) })
+		err := l.store.insist(l.store.lifetime, func() (bool, error) {
+			lacking := bytesOf(part.Missing(f.slice.Off, f.slice.Len))
+			err := l.fill(f, part)
+			return err != nil && bytesOf(part.Missing(f.slice.Off, f.slice.Len)) < lacking, err
+		})
 		if !errors.As(err, new(*bao.KeepError)) {
 			return err
 		}
 		l.store.unkept.failed()
 	}
+	if f.toKeep {
+		return fmt.Errorf("object %s: %w", l.digest, errUnkept)
+	}
 	l.store.stats.unkept.Add(1)
-	return l.store.insist(func() error { return l.hold(f) })
+	return l.store.insist(l.store.lifetime, func() (bool, error) { return false, l.hold(f) })
+}
+
+func bytesOf(slices []bao.Slice) (n int64) {
+	for _, s := range slices {
+		n += s.Len
+	}
+	return n
 }
 
 // fill has part keep what it lacks of the range.
@@ -242,7 +289,7 @@ func (l *lazy) hold(f *rangeFlight) error {
 
 // receive hands the bytes of a slice to take.
 func (l *lazy) receive(s bao.Slice, take func(context.Context, io.Reader) error) error {
-	return l.store.watch(l.digest, func(ctx context.Context, w *watched) error {
+	return l.store.watch(l.store.lifetime, l.digest, func(ctx context.Context, w *watched) error {
 		r, err := l.store.far.(bao.Slicer).Slice(ctx, l.digest, s)
 		w.sleep()
 		if err != nil {
@@ -264,10 +311,10 @@ func (l *lazy) finish(f *rangeFlight, err error) {
 		l.promote()
 	}
 	switch {
+	case errors.Is(err, errUnkept), err == nil && f.data == nil:
+		l.forget(f)
 	case err != nil:
 		time.AfterFunc(grudge, func() { l.forget(f) })
-	case f.data == nil:
-		l.forget(f)
 	}
 	close(f.done)
 	if f.data != nil {
@@ -327,7 +374,7 @@ func (l *lazy) fetchAll(ctx context.Context) error {
 		}
 		var now []*rangeFlight
 		for next := start; next < min(start+window, l.size); next += piece {
-			flights := l.want(span{next, min(next+piece, l.size)})
+			flights := l.want(span{next, min(next+piece, l.size)}, true)
 			if next == start {
 				now = flights
 			}

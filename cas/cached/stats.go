@@ -31,12 +31,6 @@ func (s *Store) Stats() Stats {
 	}
 }
 
-// Fetched returns how many objects were fetched whole so far, and how many
-// bytes were fetched.
-func (s *Store) Fetched() (objects, bytes int64) {
-	return s.stats.objects.Load(), s.stats.bytes.Load()
-}
-
 // observed runs a fetch and counts it.
 func (s *Store) observed(fetch func() error) error {
 	s.stats.inFlight.Add(1)

@@ -28,18 +28,19 @@ type stream struct {
 	window int64 // bytes to keep fetched behind pos
 }
 
-// read notes a read of b, and returns what is to be fetched ahead now, maybe
-// nothing. most bounds the window.
-func (s *streams) read(b span, most int64) span {
+// read notes a read of b by r, and returns what is to be fetched ahead now,
+// maybe nothing: what is not has to be said to r. most bounds the window.
+func (s *streams) read(b span, most int64) (next span, r *stream) {
 	for i, r := range s.kept {
 		if r.continues(b) {
 			copy(s.kept[1:i+1], s.kept[:i])
 			s.kept[0] = r
-			return r.advance(b, most)
+			return r.advance(b, most), r
 		}
 	}
-	s.kept = append([]*stream{{pos: b.end, ahead: b.end, window: firstAhead}}, s.kept[:min(len(s.kept), streamsKept-1)]...)
-	return span{}
+	r = &stream{pos: b.end, ahead: b.end, window: firstAhead}
+	s.kept = append([]*stream{r}, s.kept[:min(len(s.kept), streamsKept-1)]...)
+	return span{}, r
 }
 
 func (r *stream) continues(b span) bool {

@@ -21,8 +21,8 @@ type watched struct {
 
 // watch calls fetch with a context that ends when nothing has come from far for
 // too long. It tells why a fetch ended that was made to.
-func (s *Store) watch(d cas.Digest, fetch func(ctx context.Context, w *watched) error) error {
-	ctx, cancel := context.WithCancelCause(s.lifetime)
+func (s *Store) watch(ctx context.Context, d cas.Digest, fetch func(ctx context.Context, w *watched) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	silence := s.silence()
 	w := &watched{store: s}
@@ -83,18 +83,24 @@ const (
 
 func (s *Store) heard() { s.lastHeard.Store(time.Now().UnixNano()) }
 
-// insist repeats a fetch that failed since far could not be asked.
-func (s *Store) insist(fetch func() error) error {
+// insist repeats a fetch that failed since far could not be asked, for a moment
+// after it failed for the first time, or for the first time since it has told
+// that something of it came and need not come again.
+func (s *Store) insist(ctx context.Context, fetch func() (gotOn bool, err error)) error {
 	patience := min(comeback, s.silence()/6)
+	var failed time.Time
 	for pause := firstPause; ; pause = min(2*pause, mostPause) {
-		err := fetch()
+		gotOn, err := fetch()
+		if gotOn || failed.IsZero() {
+			failed, pause = time.Now(), firstPause
+		}
 		absence := time.Since(time.Unix(0, s.lastHeard.Load()))
-		if !errors.Is(err, cas.ErrUnavailable) || absence > patience || s.lifetime.Err() != nil {
+		if !errors.Is(err, cas.ErrUnavailable) || max(absence, time.Since(failed)) > patience || ctx.Err() != nil {
 			return err
 		}
 		select {
 		case <-time.After(pause):
-		case <-s.lifetime.Done():
+		case <-ctx.Done():
 		}
 	}
 }

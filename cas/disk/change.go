@@ -23,7 +23,7 @@ func (x *engine) record(_ context.Context, items []item, keep limits) error {
 	packs := packLengths{}
 	err := x.change(func(c *change) error {
 		for _, it := range items {
-			old, err := get(c.txn, it.digest)
+			old, err := x.get(c.txn, it.digest)
 			if err != nil {
 				return err
 			}
@@ -45,6 +45,7 @@ func (x *engine) record(_ context.Context, items []item, keep limits) error {
 	if len(items) == 0 {
 		x.countPartials() // they have grown
 	}
+	x.filterSoon()
 	x.evictSoon(keep)
 	return err
 }
@@ -86,7 +87,7 @@ func (x *engine) publish(_ context.Context, p publication) error {
 	e.identity = identityOf(info)
 	if p.Parts != "" {
 		e.identity = e.identity.untilReboot(x.store.boot)
-		x.countPartials()
+		x.partialBytes.Add(-bytesOnDisk(info))
 	}
 	err = x.replace(d, e)
 	x.evictSoon(p.Keep)
@@ -132,13 +133,27 @@ func (x *engine) move(p publication, from string) (os.FileInfo, error) {
 	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
 		return nil, err
 	}
-	if err := os.Rename(from, path); err != nil {
+	if err := p.rename(from, path); err != nil {
 		return nil, err
 	}
-	if p.Parts != "" {
-		os.Chmod(path, 0o444) // as all objects are
-	}
 	return os.Lstat(path)
+}
+
+// rename moves the file of p. The one of parts becomes read-only, as those of all
+// objects are, and it does so before: who finds it under its final name may look
+// at it at once, and must not see it change.
+func (p publication) rename(from, to string) error {
+	if p.Parts == "" {
+		return os.Rename(from, to)
+	}
+	if err := os.Chmod(from, 0o444); err != nil {
+		return err
+	}
+	err := os.Rename(from, to)
+	if err != nil {
+		os.Chmod(from, 0o600)
+	}
+	return err
 }
 
 // check returns an error for parts that are not those that were verified.
@@ -229,23 +244,4 @@ func (x *engine) itemOf(found *badger.Item) (it item, err error) {
 		return it, fmt.Errorf("%w: %w", errDamaged, err)
 	}
 	return it, nil
-}
-
-// each calls fn for every object in the index.
-func (x *engine) each(ctx context.Context, fn func(item) error) error {
-	for after := (cas.Digest{}); ; {
-		items, err := x.list(ctx, after)
-		if err != nil || len(items) == 0 {
-			return err
-		}
-		for _, it := range items {
-			if err := fn(it); err != nil {
-				return err
-			}
-		}
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		after = items[len(items)-1].digest
-	}
 }

@@ -3,7 +3,6 @@ package disk
 import (
 	"cmp"
 	"context"
-	"errors"
 	"os"
 	"slices"
 
@@ -147,8 +146,7 @@ func (m *mover) inUse(b *batch) (old []item, err error) {
 			continue
 		}
 		data, err := readRecord(m.from, it.digest, it.entry)
-		var mismatch *cas.MismatchError
-		if errors.As(err, &mismatch) {
+		if isMismatch(err) {
 			m.engine.store.log.Warn("set a damaged object aside", "cache", m.engine.store.dir, "cause", err)
 			err = m.engine.forget(m.engine.lifetime, it)
 			data = nil

@@ -6,9 +6,9 @@ import (
 	"sync/atomic"
 )
 
-// counts are of questions that Get, Has and Sizes put to the index. They lie in
-// a file: in the index they would make every reader a writer. What an owner has
-// counted is lost if it is killed.
+// counts are of objects that somebody asked for. They lie in a file: in the index
+// they would make every reader a writer. What an owner has counted is lost if it
+// is killed.
 type counts struct {
 	hits, misses atomic.Int64
 	saved        [2]int64

@@ -3,9 +3,9 @@
 //
 // An object of more than 64 KiB is a file of its own, read-only and never
 // changed, under objects/. Smaller ones lie one after the other in packs,
-// append-only files of up to 64 MiB that each have one writer at a time. A
-// Badger database, the index, knows for each object where it is, how long it
-// is and when it was used last.
+// append-only files of up to 64 MiB that each have one writer at a time; a process
+// fills a few at once. A Badger database, the index, knows for each object where
+// it is, how long it is and when it was used last.
 //
 // BLAKE3 objects of more than 1 MiB have an outboard, a file under outboards/
 // that proves parts of them: see Slice and package bao. It is made while the
@@ -41,8 +41,8 @@
 // whether anything was lost at all.
 //
 // Memory: the index is mapped, some 85 bytes for an object; Badger takes 30 to
-// 60 MB while it writes, each object on its way at most 1 MiB, with the small
-// ones that AddMany has gathered before it.
+// 60 MB while it writes, a filter of names 1 MiB then, each object on its way at
+// most 1 MiB, with the small ones that AddMany has gathered before it.
 package disk
 
 import (
@@ -98,7 +98,7 @@ type Store struct {
 	end      context.CancelFunc
 
 	packer  packer
-	writer  *packWriter
+	writers *packWriters
 	readers packReaders
 	kept    kept
 	marks   marks
@@ -125,8 +125,9 @@ func Open(dir string, opt Options) (*Store, error) {
 	}
 	s := &Store{
 		dir: dir, opt: opt, log: opt.Log, now: time.Now, patience: patience,
-		proofs: make(chan struct{}, 1), writer: newPackWriter(reserve), boot: thisBoot(),
+		proofs: make(chan struct{}, 1), writers: newPackWriters(), boot: thisBoot(),
 	}
+	s.readers.dir = s.path(packsDir)
 	s.lifetime, s.end = context.WithCancel(context.Background())
 	s.packer.start(s)
 	return s, nil
@@ -151,7 +152,7 @@ func (s *Store) Close() error {
 	s.packer.stop()
 	s.end()
 	s.interrupt()
-	s.writer.end()
+	s.writers.end()
 	s.gate.Lock()
 	defer s.gate.Unlock()
 	s.readers.close()

@@ -42,6 +42,7 @@ type engine struct {
 	eviction     chan struct{} // held by the one eviction that is under way
 	touches      touches
 	losses       losses
+	strangers    strangers
 	counts       counts
 	read         atomic.Int64 // entries that were read without asking for their digests
 	partialBytes atomic.Int64 // as of the last time that somebody counted
@@ -257,7 +258,7 @@ func (x *engine) entries(ds []cas.Digest) ([]entry, error) {
 	entries := make([]entry, len(ds))
 	err := x.view(func(txn *badger.Txn) (err error) {
 		for i, d := range ds {
-			if entries[i], err = get(txn, d); err != nil {
+			if entries[i], err = x.get(txn, d); err != nil {
 				return err
 			}
 		}

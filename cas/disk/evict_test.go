@@ -233,12 +233,11 @@ func TestUseIsNotedForManyAtOnce(t *testing.T) {
 	x := owned(s)
 	x.flushTouches()
 	now := x.clock()
-	x.each(t.Context(), func(it item) error {
+	for it := range listed(t, s) {
 		if it.entry.used != now {
 			t.Fatalf("%s was used %d seconds ago", it.digest, now-it.entry.used)
 		}
-		return nil
-	})
+	}
 }
 
 func TestTheWritersLimitsCount(t *testing.T) {

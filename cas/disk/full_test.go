@@ -94,7 +94,7 @@ func (f *filler) put(size int) error {
 
 // fill puts objects until there is no room for any.
 func (f *filler) fill() error {
-	if err := f.withParts(func(p bao.PartialObject) error { return f.parts.fill(p, 0, 1<<20) }); err != nil {
+	if err := f.withParts(func(p bao.PartialObject) error { return f.parts.Fill(context.Background(), p, 0, 1<<20) }); err != nil {
 		return err
 	}
 	for _, size := range []int{5 << 20, 20_000} {
@@ -136,18 +136,18 @@ func (f *filler) full() error {
 		}
 	}
 	err := f.withParts(func(p bao.PartialObject) error {
-		err := f.parts.fill(p, 2<<20, 1)
+		err := f.parts.Fill(context.Background(), p, 2<<20, 1)
 		if !errors.As(err, new(*bao.KeepError)) || !errors.Is(err, syscall.ENOSPC) {
 			return fmt.Errorf("parts on a full disk: %w", err)
 		}
-		return f.parts.read(p, 0, 1<<20)
+		return f.parts.Read(p, 0, 1<<20)
 	})
 	return errors.Join(err, f.check())
 }
 
 // withParts runs fn with a partial object.
 func (f *filler) withParts(fn func(bao.PartialObject) error) error {
-	p, err := f.store.OpenPartial(context.Background(), f.parts.digest, f.parts.size())
+	p, err := f.store.OpenPartial(context.Background(), f.parts.Digest, f.parts.Size())
 	if err != nil {
 		return err
 	}
@@ -168,8 +168,8 @@ func (f *filler) free() error {
 		}
 	}
 	err = f.withParts(func(p bao.PartialObject) error {
-		return errors.Join(f.parts.fill(p, 0, f.parts.size()), f.parts.read(p, 0, f.parts.size()))
+		return errors.Join(f.parts.Fill(context.Background(), p, 0, f.parts.Size()), f.parts.Read(p, 0, f.parts.Size()))
 	})
-	f.held[f.parts.digest] = len(f.parts.data)
+	f.held[f.parts.Digest] = len(f.parts.Data)
 	return errors.Join(err, f.check())
 }

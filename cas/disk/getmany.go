@@ -92,7 +92,7 @@ func (s *Store) readRun(items []item, buf []byte) []byte {
 	if first.kind != packed {
 		return nil
 	}
-	f, err := s.readers.get(first.place.pack, func() string { return s.packPath(first.place.pack) })
+	f, err := s.readers.get(first.place.pack)
 	if err != nil {
 		return nil
 	}

@@ -77,7 +77,7 @@ func (m *many) give(b *batch) {
 // lost was named already.
 func (m *many) write(b *batch) error {
 	defer b.empty()
-	err := m.store.writer.store(m.ctx, m.store, b)
+	err := m.store.writers.store(m.ctx, m.store, b)
 	if err != nil {
 		m.cancel(err)
 	}

@@ -51,15 +51,13 @@ func orderOf(t *testing.T, x *engine) (earliest map[string]uint32, inRecords, in
 // expectCompleteOrder looks for objects that no eviction would find.
 func expectCompleteOrder(t *testing.T, s *Store) {
 	t.Helper()
-	x := owned(s)
-	earliest, _, _ := orderOf(t, x)
-	x.each(t.Context(), func(it item) error {
+	earliest, _, _ := orderOf(t, owned(s))
+	for it := range listed(t, s) {
 		bucket, named := earliest[string(nameOf(it.digest))]
 		if !named || bucket > bucketOf(it.entry.used) {
 			t.Errorf("%s, used in bucket %d, is named in %d (%v)", it.digest, bucketOf(it.entry.used), bucket, named)
 		}
-		return nil
-	})
+	}
 }
 
 // putMany stores n objects of the same size, a thousand each minute, and returns

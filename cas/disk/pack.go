@@ -168,7 +168,7 @@ func (p *pack) append(records []byte) error {
 // readPacked returns the bytes at e's place, which are d's or a MismatchError.
 // The error is fs.ErrNotExist if the pack is gone.
 func (s *Store) readPacked(d cas.Digest, e entry) ([]byte, error) {
-	f, err := s.readers.get(e.place.pack, func() string { return s.packPath(e.place.pack) })
+	f, err := s.readers.get(e.place.pack)
 	if err != nil {
 		return nil, err
 	}

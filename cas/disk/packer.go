@@ -1,50 +1,32 @@
 package disk
 
 import (
-	"bytes"
 	"context"
+	"runtime"
+	"slices"
 	"sync"
 
 	"github.com/fstree/fstree/cas"
 )
 
-// packer stores small objects, many at a time: what arrives while one batch is
-// written forms the next. A batch costs one question to the index, one write,
-// and one entry to the index, however many objects it has.
+// packer stores small objects, many at a time: what arrives while one parcel is
+// stored forms the next. A parcel costs one question to the index, one write, and
+// one entry to the index, however many objects it has.
 type packer struct {
 	store *Store
-	queue chan *parcel
+	wake  chan struct{} // has a token if there may be something to do
 	ended chan struct{}
 
-	gate   sync.RWMutex // held for reading by whoever sends to queue
-	closed bool
+	mu      sync.Mutex
+	parcels []*parcel // to be stored; the last one takes objects until it is full
+	closed  bool
 }
 
-// parcel is a small object on its way. The packer owns it once it is in the
-// queue.
+// parcel is objects that are stored together.
 type parcel struct {
-	digest cas.Digest
-	data   []byte
-	head   *head // where data lies, nil if it lies by itself
-	done   chan error
-}
-
-// newParcel packs the first size bytes of h, which it takes.
-func newParcel(d cas.Digest, h *head, size int) *parcel {
-	p := &parcel{digest: d, data: h[:size], head: h, done: make(chan error, 1)}
-	if size <= len(h)/16 {
-		p.data = bytes.Clone(p.data)
-		p.release()
-	}
-	return p
-}
-
-// release gives the memory back that p shares.
-func (p *parcel) release() {
-	if p.head != nil {
-		heads.Put(p.head)
-		p.head = nil
-	}
+	batch *batch
+	done  chan struct{} // closed when err is known
+	err   error
 }
 
 // head holds the beginning of an object: all of a small one, and one byte more
@@ -55,84 +37,91 @@ var heads = sync.Pool{New: func() any { return new(head) }}
 
 func (p *packer) start(s *Store) {
 	p.store = s
-	p.queue = make(chan *parcel, 64)
+	p.wake = make(chan struct{}, 1)
 	p.ended = make(chan struct{})
 	go p.run()
 }
 
-// stop stores what is in the queue and ends the packer.
+// stop stores what has gathered and ends the packer.
 func (p *packer) stop() {
-	p.gate.Lock()
+	p.mu.Lock()
 	if !p.closed {
 		p.closed = true
-		close(p.queue)
+		close(p.wake)
 	}
-	p.gate.Unlock()
+	p.mu.Unlock()
 	<-p.ended
 }
 
-// put stores the first size bytes of h, which it takes, as d.
-func (p *packer) put(ctx context.Context, d cas.Digest, h *head, size int) error {
-	parcel := newParcel(d, h, size)
-	if err := p.send(ctx, parcel); err != nil {
-		parcel.release()
-		return err
+// put stores data as d. When it returns nobody uses data any more.
+func (p *packer) put(ctx context.Context, d cas.Digest, data []byte) error {
+	for ctx.Err() == nil {
+		q, joined, err := p.join(d, data)
+		if err != nil {
+			return err
+		}
+		select {
+		case <-q.done:
+			if joined {
+				return q.err
+			}
+		case <-ctx.Done():
+		}
 	}
-	select {
-	case err := <-parcel.done:
-		return err
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return context.Cause(ctx)
 }
 
-func (p *packer) send(ctx context.Context, parcel *parcel) error {
-	p.gate.RLock()
-	defer p.gate.RUnlock()
+// maxParcels bounds what waits: those who put it may have given up.
+const maxParcels = 4
+
+// join adds data, as d, to the last parcel, and returns that. If no parcel has
+// room it adds nothing, and returns the one to wait for.
+func (p *packer) join(d cas.Digest, data []byte) (q *parcel, joined bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.closed {
-		return errClosed
+		return nil, false, errClosed
 	}
-	select {
-	case p.queue <- parcel:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	last := len(p.parcels) - 1
+	if last < 0 || p.parcels[last].batch.full() {
+		if len(p.parcels) == maxParcels {
+			return p.parcels[0], false, nil
+		}
+		p.parcels = append(p.parcels, &parcel{batch: newBatch(), done: make(chan struct{})})
+		last++
+		select {
+		case p.wake <- struct{}{}:
+		default: // there is one
+		}
 	}
+	q = p.parcels[last]
+	q.batch.add(d, data)
+	return q, true, nil
 }
 
+// next takes the first parcel, nil if there is none.
+func (p *packer) next() *parcel {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.parcels) == 0 {
+		return nil
+	}
+	q := p.parcels[0]
+	p.parcels = slices.Delete(p.parcels, 0, 1)
+	return q
+}
+
+// run stores one parcel after the other: two at a time would be smaller, and take
+// more of the processor than they win. They belong to none of those who wait for
+// them, so that one who gives up takes nothing from the others.
 func (p *packer) run() {
 	defer close(p.ended)
-	for first := range p.queue {
-		p.write(first)
-	}
-}
-
-// write stores first and what has gathered behind it, up to the bounds of a
-// batch.
-func (p *packer) write(first *parcel) {
-	b := newBatch()
-	defer b.release()
-	var parcels []*parcel
-	for next := first; next != nil; next = p.next(b) {
-		b.add(next.digest, next.data)
-		next.release()
-		parcels = append(parcels, next)
-	}
-	err := p.store.writer.store(p.store.lifetime, p.store, b)
-	for _, parcel := range parcels {
-		parcel.done <- err
-	}
-}
-
-// next returns a parcel if one is waiting that b has room for.
-func (p *packer) next(b *batch) *parcel {
-	if b.full() {
-		return nil
-	}
-	select {
-	case next := <-p.queue:
-		return next
-	default:
-		return nil
+	for range p.wake {
+		for q := p.next(); q != nil; q = p.next() {
+			q.err = p.store.writers.store(p.store.lifetime, p.store, q.batch)
+			q.batch.release()
+			close(q.done)
+			runtime.Gosched() // those who come back at once share the next one
+		}
 	}
 }

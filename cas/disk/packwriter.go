@@ -3,56 +3,105 @@ package disk
 import (
 	"context"
 	"fmt"
+	"runtime"
+	"sync"
 )
+
+// packWriters are as many packWriters as may append at once. The one that was
+// used last is taken first, so that who stores one batch after the other fills
+// one pack.
+type packWriters struct {
+	turns chan struct{} // held by who appends
+
+	mu    sync.Mutex
+	idle  []*packWriter // those whose turn it is not, as far as they were needed yet
+	ended bool
+}
+
+// maxWriters bounds the packs that a process has open in order to append. Those
+// that are not full yet go on with the next process.
+const maxWriters = 4
+
+func newPackWriters() *packWriters {
+	return &packWriters{turns: make(chan struct{}, min(maxWriters, runtime.GOMAXPROCS(0)))}
+}
+
+// store stores what of b is not there yet.
+func (ws *packWriters) store(ctx context.Context, s *Store, b *batch) error {
+	if err := b.dropHeld(ctx, s); err != nil || len(b.items) == 0 {
+		return err
+	}
+	w, err := ws.take(ctx)
+	if err != nil {
+		return err
+	}
+	defer ws.give(w)
+	if err := w.write(s, b); err != nil {
+		w.close()
+		return fmt.Errorf("cache %s: cannot write: %w", s.dir, err)
+	}
+	return s.ask(ctx, func(ctx context.Context, x index) error { return x.record(ctx, b.items, s.limits()) })
+}
+
+func (ws *packWriters) take(ctx context.Context) (*packWriter, error) {
+	select {
+	case ws.turns <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	if ws.ended {
+		<-ws.turns
+		return nil, errClosed
+	}
+	last := len(ws.idle) - 1
+	if last < 0 {
+		return newPackWriter(reserve), nil
+	}
+	w := ws.idle[last]
+	ws.idle = ws.idle[:last]
+	return w, nil
+}
+
+func (ws *packWriters) give(w *packWriter) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.idle = append(ws.idle, w)
+	<-ws.turns
+}
+
+// end returns when nobody appends any more, and nobody will.
+func (ws *packWriters) end() {
+	for range cap(ws.turns) {
+		ws.turns <- struct{}{}
+	}
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.ended = true
+	for _, w := range ws.idle {
+		w.close()
+	}
+	for range cap(ws.turns) {
+		<-ws.turns
+	}
+}
 
 // packWriter appends batches to packs, one after the other. It keeps the pack
 // to itself until all that is in it is entered in the index: somebody who
 // compacts would take for unused what is not.
 type packWriter struct {
-	turn    chan struct{} // held by who appends
-	reserve int64         // bytes of the disk that are left free
+	reserve int64 // bytes of the disk that are left free
 	pack    *pack
-	ended   bool
 }
 
-func newPackWriter(reserve int64) *packWriter {
-	return &packWriter{turn: make(chan struct{}, 1), reserve: reserve}
-}
+func newPackWriter(reserve int64) *packWriter { return &packWriter{reserve: reserve} }
 
 func (w *packWriter) close() {
 	if w.pack != nil {
 		w.pack.file.Close()
 		w.pack = nil
 	}
-}
-
-// end returns when nobody appends any more, and nobody will.
-func (w *packWriter) end() {
-	w.turn <- struct{}{}
-	w.ended = true
-	w.close()
-	<-w.turn
-}
-
-// store stores what of b is not there yet.
-func (w *packWriter) store(ctx context.Context, s *Store, b *batch) error {
-	if err := b.dropHeld(ctx, s); err != nil || len(b.items) == 0 {
-		return err
-	}
-	select {
-	case w.turn <- struct{}{}:
-		defer func() { <-w.turn }()
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	if w.ended {
-		return errClosed
-	}
-	if err := w.write(s, b); err != nil {
-		w.close()
-		return fmt.Errorf("cache %s: cannot write: %w", s.dir, err)
-	}
-	return s.ask(ctx, func(ctx context.Context, x index) error { return x.record(ctx, b.items, s.limits()) })
 }
 
 // write appends b to the pack.

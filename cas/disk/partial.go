@@ -49,10 +49,7 @@ type partial struct {
 
 // look finds out what is here, unless that is known and still true.
 func (p *partial) look(ctx context.Context) error {
-	p.mu.RLock()
-	known := p.known()
-	p.mu.RUnlock()
-	if known {
+	if p.isKnown() {
 		return nil
 	}
 	p.mu.Lock()
@@ -80,6 +77,13 @@ func (p *partial) look(ctx context.Context) error {
 	return err
 }
 
+func (p *partial) isKnown() bool {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.known()
+}
+
+// known tells, under mu, whether what is here is known and still true.
 func (p *partial) known() bool {
 	return p.closed || p.whole != nil || p.parts != nil && !p.parts.gone()
 }
@@ -119,6 +123,9 @@ func (p *partial) leave() {
 
 // glance is look for calls without a context.
 func (p *partial) glance() {
+	if p.isKnown() {
+		return
+	}
 	ctx, cancel := context.WithTimeout(p.store.lifetime, p.store.patience)
 	defer cancel()
 	if err := p.look(ctx); err != nil {

@@ -33,32 +33,16 @@ func TestClientKeepsParts(t *testing.T) {
 	})
 }
 
-// source is an object that is sent in slices.
-type source struct {
-	data     []byte
-	digest   cas.Digest
-	outboard bao.Buffer
-}
+// source is an object that is sent to stores of this package.
+type source struct{ *castest.Source }
 
 const group = bao.GroupSize
 
-func newSource(n int, seed uint64) *source {
-	s := &source{data: castest.Bytes(n, seed)}
-	s.digest, _ = bao.HashAt(context.Background(), bytes.NewReader(s.data), int64(n), &s.outboard)
-	return s
-}
-
-func (s *source) size() int64 { return int64(len(s.data)) }
-
-func (s *source) slice(slice bao.Slice) []byte {
-	var b bytes.Buffer
-	bao.WriteSlice(&b, bytes.NewReader(s.data), s.outboard, slice)
-	return b.Bytes()
-}
+func newSource(n int, seed uint64) *source { return &source{castest.NewSource(n, seed)} }
 
 func (s *source) open(t testing.TB, in *Store) *partial {
 	t.Helper()
-	p, err := in.OpenPartial(t.Context(), s.digest, s.size())
+	p, err := in.OpenPartial(t.Context(), s.Digest, s.Size())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,47 +50,10 @@ func (s *source) open(t testing.TB, in *Store) *partial {
 	return p.(*partial)
 }
 
-// fill adds what is missing of a range.
-func (s *source) fill(p bao.PartialObject, off, n int64) error {
-	for _, slice := range p.Missing(off, n) {
-		if err := p.Add(context.Background(), slice, bytes.NewReader(s.slice(slice))); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *source) mustFill(t testing.TB, p bao.PartialObject, off, n int64) {
-	t.Helper()
-	if err := s.fill(p, off, n); err != nil {
-		t.Fatalf("%d bytes from %d: %v", n, off, err)
-	}
-}
-
-// read reads a range, and returns an error for bytes that are not right.
-func (s *source) read(p io.ReaderAt, off, n int64) error {
-	got := make([]byte, n)
-	m, err := p.ReadAt(got, off)
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(got[:m], s.data[off:off+int64(m)]) {
-		return fmt.Errorf("%d bytes from %d are wrong", n, off)
-	}
-	return nil
-}
-
-func (s *source) expect(t testing.TB, p io.ReaderAt, off, n int64) {
-	t.Helper()
-	if err := s.read(p, off, n); err != nil {
-		t.Fatalf("%d bytes from %d: %v", n, off, err)
-	}
-}
-
 // expectMissing fails unless the range can't be read and is asked for.
 func (s *source) expectMissing(t testing.TB, p bao.PartialObject, off, n int64) {
 	t.Helper()
-	if err := s.read(p, off, n); !errors.Is(err, bao.ErrMissing) {
+	if err := s.Read(p, off, n); !errors.Is(err, bao.ErrMissing) {
 		t.Fatalf("%d bytes from %d: %v, want ErrMissing", n, off, err)
 	}
 	if len(p.Missing(off, n)) == 0 {
@@ -118,8 +65,8 @@ func (s *source) expectMissing(t testing.TB, p bao.PartialObject, off, n int64) 
 func (s *source) makeWhole(t testing.TB, in *Store, p bao.PartialObject) {
 	t.Helper()
 	for range 5 { // what is damaged is noticed when it is read
-		s.mustFill(t, p, 0, s.size())
-		if s.read(p, 0, s.size()) == nil {
+		s.MustFill(t, p, 0, s.Size())
+		if s.Read(p, 0, s.Size()) == nil {
 			break
 		}
 	}
@@ -129,17 +76,17 @@ func (s *source) makeWhole(t testing.TB, in *Store, p bao.PartialObject) {
 // expectWhole fails unless the object is there, and none of its parts.
 func (s *source) expectWhole(t testing.TB, in *Store) {
 	t.Helper()
-	expect(t, in, s.data)
-	if _, err := os.Lstat(in.partPath(s.digest, s.size())); !errors.Is(err, fs.ErrNotExist) {
+	expect(t, in, s.Data)
+	if _, err := os.Lstat(in.partPath(s.Digest, s.Size())); !errors.Is(err, fs.ErrNotExist) {
 		t.Fatalf("parts of the object are left: %v", err)
 	}
-	if err := readSlice(t, in, s.data, 0, s.size()); err != nil {
+	if err := readSlice(t, in, s.Data, 0, s.Size()); err != nil {
 		t.Fatalf("a slice of what was made of parts: %v", err)
 	}
 }
 
 func (s *source) path(in *Store, name string) string {
-	return filepath.Join(in.partPath(s.digest, s.size()), name)
+	return filepath.Join(in.partPath(s.Digest, s.Size()), name)
 }
 
 func expectNoParts(t testing.TB, s *Store) {
@@ -152,12 +99,12 @@ func expectNoParts(t testing.TB, s *Store) {
 func TestWrongClaimLeavesNothingOnDisk(t *testing.T) {
 	s := openOwner(t, t.TempDir())
 	from := newSource(3<<20, 1)
-	liar, err := s.OpenPartial(t.Context(), from.digest, 5<<20)
+	liar, err := s.OpenPartial(t.Context(), from.Digest, 5<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer liar.Close()
-	for _, sent := range [][]byte{from.slice(bao.Slice{Size: from.size(), Len: 1, ProveSize: true}), nil} {
+	for _, sent := range [][]byte{from.Slice(bao.Slice{Size: from.Size(), Len: 1, ProveSize: true}), nil} {
 		if err := liar.Add(t.Context(), liar.Missing(0, 1)[0], bytes.NewReader(sent)); !errors.As(err, new(*bao.Error)) {
 			t.Errorf("%v, want a *bao.Error", err)
 		}
@@ -169,7 +116,7 @@ func TestWrongClaimLeavesNothingOnDisk(t *testing.T) {
 func TestSmallObjectsHaveNoParts(t *testing.T) {
 	s := openOwner(t, t.TempDir())
 	from := newSource(rangeThreshold, 1)
-	if _, err := s.OpenPartial(t.Context(), from.digest, from.size()); !errors.Is(err, errors.ErrUnsupported) {
+	if _, err := s.OpenPartial(t.Context(), from.Digest, from.Size()); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("%v, want errors.ErrUnsupported", err)
 	}
 }
@@ -178,7 +125,7 @@ func TestPartsSurviveTheStoreAndItsIndex(t *testing.T) {
 	dir := t.TempDir()
 	from := newSource(3<<20+17, 1)
 	s := openOwner(t, dir)
-	from.mustFill(t, from.open(t, s), 1<<20, 100_000)
+	from.MustFill(t, from.open(t, s), 1<<20, 100_000)
 	s.Close()
 	for _, damage := range []func(){func() {}, func() { os.RemoveAll(s.path(indexDir)) }} {
 		damage()
@@ -187,7 +134,7 @@ func TestPartsSurviveTheStoreAndItsIndex(t *testing.T) {
 		if missing := p.Missing(1<<20, 100_000); len(missing) > 0 {
 			t.Errorf("missing is %+v", missing)
 		}
-		from.expect(t, p, 1<<20, 100_000)
+		from.Expect(t, p, 1<<20, 100_000)
 		from.expectMissing(t, p, 0, 1)
 		if got := stats(t, s); got.Objects != 0 || got.Partial != 1 || got.InPartial < 2*group || got.InPartial > 10*group {
 			t.Errorf("stats are %+v", got)
@@ -196,7 +143,7 @@ func TestPartsSurviveTheStoreAndItsIndex(t *testing.T) {
 	}
 	s = openOwner(t, dir)
 	from.makeWhole(t, s, from.open(t, s))
-	if got := stats(t, s); got.Objects != 1 || got.Partial != 0 || got.Bytes != from.size() {
+	if got := stats(t, s); got.Objects != 1 || got.Partial != 0 || got.Bytes != from.Size() {
 		t.Errorf("stats are %+v", got)
 	}
 	expectExactTotals(t, s)
@@ -207,24 +154,45 @@ func TestCompletePartsAreAnObjectLikeAnyOther(t *testing.T) {
 	from := newSource(3<<20+17, 1)
 	p := from.open(t, s)
 	for _, off := range []int64{2 << 20, 0, 1 << 20, 3 << 20} {
-		from.mustFill(t, p, off, 1<<20)
+		stats(t, s) // counts the parts
+		from.MustFill(t, p, off, 1<<20)
+	}
+	if left := owned(s).partialBytes.Load(); left < -group || left > group {
+		t.Errorf("%d bytes count as parts", left)
 	}
 	from.expectWhole(t, s)
-	expectOutboard(t, s, from.data)
-	if info := stat(t, s.objectPath(from.digest)); info.Mode() != 0o444 {
+	expectOutboard(t, s, from.Data)
+	if info := stat(t, s.objectPath(from.Digest)); info.Mode() != 0o444 {
 		t.Errorf("its file has mode %s", info.Mode())
 	}
-	e, err := s.lookupOne(t.Context(), from.digest)
-	if err != nil || !s.fits(e.identity, stat(t, s.objectPath(from.digest))) {
+	e, err := s.lookupOne(t.Context(), from.Digest)
+	if err != nil || !s.fits(e.identity, stat(t, s.objectPath(from.Digest))) {
 		t.Errorf("its file would be read again: %v", err)
 	}
-	from.expect(t, p, 0, from.size())
-	if err := p.Add(t.Context(), bao.Slice{Size: from.size(), Len: 1}, iotest.ErrReader(io.ErrUnexpectedEOF)); err != nil {
+	from.Expect(t, p, 0, from.Size())
+	if err := p.Add(t.Context(), bao.Slice{Size: from.Size(), Len: 1}, iotest.ErrReader(io.ErrUnexpectedEOF)); err != nil {
 		t.Errorf("Add to what is complete: %v", err)
 	}
 	if v, damaged := verify(t, s); v.Objects != 1 || len(damaged) > 0 {
 		t.Errorf("%+v, damaged: %v", v, damaged)
 	}
+}
+
+func TestPartsAreWritableAfterAKilledPromotion(t *testing.T) {
+	dir := t.TempDir()
+	s := openOwner(t, dir)
+	from := newSource(2<<20, 1)
+	from.MustFill(t, from.open(t, s), 0, 1<<20)
+	data := from.path(s, partData)
+	s.Close()
+	if err := os.Chmod(data, 0o444); err != nil {
+		t.Fatal(err)
+	}
+	s = openOwner(t, dir)
+	if mode := stat(t, data).Mode(); mode != 0o600 {
+		t.Errorf("the file of the parts has mode %s", mode)
+	}
+	from.makeWhole(t, s, from.open(t, s))
 }
 
 // A power failure may take what was written in any order, and leave the file's
@@ -234,11 +202,11 @@ func TestPromotedFileIsProvedAgainAfterAReboot(t *testing.T) {
 	s := openOwner(t, dir)
 	whole, hurt := newSource(2<<20, 1), newSource(2<<20, 2)
 	for _, from := range []*source{whole, hurt} {
-		from.mustFill(t, from.open(t, s), 0, from.size())
+		from.MustFill(t, from.open(t, s), 0, from.Size())
 	}
-	writeAt(t, s.objectPath(hurt.digest), 1<<20)
-	seen := identityOf(stat(t, s.objectPath(hurt.digest)))
-	it := item{hurt.digest, entry{kind: filed, size: hurt.size(), identity: seen.untilReboot(s.boot)}}
+	writeAt(t, s.objectPath(hurt.Digest), 1<<20)
+	seen := identityOf(stat(t, s.objectPath(hurt.Digest)))
+	it := item{hurt.Digest, entry{kind: filed, size: hurt.Size(), identity: seen.untilReboot(s.boot)}}
 	if err := owned(s).record(t.Context(), []item{it}, limits{}); err != nil {
 		t.Fatal(err)
 	}
@@ -246,10 +214,10 @@ func TestPromotedFileIsProvedAgainAfterAReboot(t *testing.T) {
 
 	s = open(t, dir, Options{})
 	s.boot++
-	expectAbsent(t, s, hurt.digest)
-	expect(t, s, whole.data)
-	e, err := s.lookupOne(t.Context(), whole.digest)
-	if err != nil || e.identity != identityOf(stat(t, s.objectPath(whole.digest))) {
+	expectAbsent(t, s, hurt.Digest)
+	expect(t, s, whole.Data)
+	e, err := s.lookupOne(t.Context(), whole.Digest)
+	if err != nil || e.identity != identityOf(stat(t, s.objectPath(whole.Digest))) {
 		t.Errorf("it was not noted that the file is right: %v", err)
 	}
 }
@@ -257,12 +225,12 @@ func TestPromotedFileIsProvedAgainAfterAReboot(t *testing.T) {
 func TestPartsOfOthersAreVerifiedBeforeTheyBecomeAnObject(t *testing.T) {
 	s := openOwner(t, t.TempDir())
 	from := newSource(3<<20+17, 1)
-	from.mustFill(t, from.open(t, s), 0, 2<<20)
+	from.MustFill(t, from.open(t, s), 0, 2<<20)
 	writeAt(t, from.path(s, partData), 1<<20)
 	writeAt(t, from.path(s, partOutboard), 64)
 	p := from.open(t, s)
-	from.mustFill(t, p, 2<<20, 2<<20)
-	expectAbsent(t, s, from.digest)
+	from.MustFill(t, p, 2<<20, 2<<20)
+	expectAbsent(t, s, from.Digest)
 	if missing := p.Missing(1<<20, 1); len(missing) != 1 || missing[0].Len != group {
 		t.Errorf("missing is %+v, want one group", missing)
 	}
@@ -272,13 +240,13 @@ func TestPartsOfOthersAreVerifiedBeforeTheyBecomeAnObject(t *testing.T) {
 func TestWhatWasCompleteWhenAProcessWasKilledIsPromoted(t *testing.T) {
 	s := openOwner(t, t.TempDir())
 	from := newSource(3<<20+17, 1)
-	dir := s.partPath(from.digest, from.size())
-	p, err := makeParts(t.Context(), dir, from.size())
+	dir := s.partPath(from.Digest, from.Size())
+	p, err := makeParts(t.Context(), dir, from.Size())
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.data.WriteAt(from.data, 0)
-	p.outboard.WriteAt(from.outboard, 0)
+	p.data.WriteAt(from.Data, 0)
+	p.outboard.WriteAt(from.Outboard, 0)
 	p.mark(p.all(), isHere)
 	p.close()
 	from.open(t, s)
@@ -292,7 +260,7 @@ func TestWhatWasCompleteWhenAProcessWasKilledIsPromoted(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := from.open(t, s)
-	from.expect(t, other, 0, from.size())
+	from.Expect(t, other, 0, from.Size())
 	expectNoParts(t, s)
 }
 
@@ -300,14 +268,14 @@ func TestStateBesideOtherDataIsNotBelieved(t *testing.T) {
 	s := openOwner(t, t.TempDir())
 	from := newSource(3<<20+17, 1)
 	p := from.open(t, s)
-	from.mustFill(t, p, 0, 1<<20)
+	from.MustFill(t, p, 0, 1<<20)
 	state, err := os.ReadFile(from.path(s, partState))
 	if err != nil {
 		t.Fatal(err)
 	}
 	os.Remove(from.path(s, partData))
 	other := from.open(t, s)
-	from.mustFill(t, other, 2<<20, 1)
+	from.MustFill(t, other, 2<<20, 1)
 	from.expectMissing(t, other, 0, 1)
 	if err := os.WriteFile(from.path(s, partState), bytes.Repeat(state[:1], 49), 0o600); err != nil {
 		t.Fatal(err)
@@ -315,7 +283,7 @@ func TestStateBesideOtherDataIsNotBelieved(t *testing.T) {
 	if err := other.promote(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	expectAbsent(t, s, from.digest)
+	expectAbsent(t, s, from.Digest)
 	from.expectMissing(t, other, 0, 1)
 	from.makeWhole(t, s, other)
 }
@@ -325,14 +293,14 @@ func TestFlippedBitsAreMissingParts(t *testing.T) {
 	for seed := range uint64(40) {
 		from := newSource(3<<20+17, seed)
 		p := from.open(t, s)
-		from.mustFill(t, p, 0, 2<<20)
+		from.MustFill(t, p, 0, 2<<20)
 		for _, name := range []string{partData, partOutboard, partState} {
 			flipBits(t, from.path(s, name))
 		}
 		for range 20 {
-			off := rand.Int64N(from.size())
-			n := rand.Int64N(min(from.size()-off, 4*group) + 1)
-			if err := from.read(p, off, n); err != nil && !errors.Is(err, bao.ErrMissing) {
+			off := rand.Int64N(from.Size())
+			n := rand.Int64N(min(from.Size()-off, 4*group) + 1)
+			if err := from.Read(p, off, n); err != nil && !errors.Is(err, bao.ErrMissing) {
 				t.Fatalf("%d bytes from %d: %v", n, off, err)
 			}
 		}
@@ -340,7 +308,7 @@ func TestFlippedBitsAreMissingParts(t *testing.T) {
 			p = from.open(t, s) // which trusts nothing that it finds
 		}
 		for off := int64(0); off < 2<<20; off += group {
-			from.read(p, off, group)
+			from.Read(p, off, group)
 		}
 		from.makeWhole(t, s, p)
 	}
@@ -371,13 +339,13 @@ func TestFilesMayGoUnderAnOpenPartialObject(t *testing.T) {
 		s := openOwner(t, t.TempDir())
 		from := newSource(3<<20+17, 1)
 		p := from.open(t, s)
-		from.mustFill(t, p, 0, 1<<20)
-		if err := os.RemoveAll(s.partPath(from.digest, from.size()) + "/" + gone); err != nil && gone != "." {
+		from.MustFill(t, p, 0, 1<<20)
+		if err := os.RemoveAll(s.partPath(from.Digest, from.Size()) + "/" + gone); err != nil && gone != "." {
 			t.Fatal(err)
 		} else if gone == "." {
-			removeAll(s.partPath(from.digest, from.size()))
+			removeAll(s.partPath(from.Digest, from.Size()))
 		}
-		if err := from.read(p, 0, 1<<20); err != nil && !errors.Is(err, bao.ErrMissing) {
+		if err := from.Read(p, 0, 1<<20); err != nil && !errors.Is(err, bao.ErrMissing) {
 			t.Errorf("without %s: %v", gone, err)
 		}
 		from.makeWhole(t, s, p)
@@ -394,14 +362,14 @@ func TestLeastRecentlyUsedPartsGoWithObjects(t *testing.T) {
 	for i := range uint64(4) {
 		from = append(from, newSource(2<<20, i))
 		p := from[i].open(t, s)
-		from[i].mustFill(t, p, 0, 1<<20)
+		from[i].MustFill(t, p, 0, 1<<20)
 		p.Close()
 		c.advance(10 * time.Minute)
 		ds = append(ds, put(t, s, castest.Bytes(1<<20, 10+i)))
 		c.advance(10 * time.Minute)
 	}
 	p := from[1].open(t, s)
-	from[1].expect(t, p, 0, 1<<20)
+	from[1].Expect(t, p, 0, 1<<20)
 	p.Close()
 	before := stats(t, s)
 	s.opt.Size = before.Bytes + before.InPartial - 5<<19
@@ -441,27 +409,27 @@ func TestPartsInUseAreNotEvicted(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer hold.Close()
-	if err := hold.Add(held.digest); err != nil {
+	if err := hold.Add(held.Digest); err != nil {
 		t.Fatal(err)
 	}
 	client := openClient(t, dir)
 	client.now = c.now
 	p := open.open(t, client)
-	open.mustFill(t, p, 0, 1)
+	open.MustFill(t, p, 0, 1)
 	for _, from := range []*source{held, idle} {
 		q := from.open(t, s)
-		from.mustFill(t, q, 0, 1)
+		from.MustFill(t, q, 0, 1)
 		q.Close()
 	}
 	c.advance(2 * time.Hour)
 	q := fresh.open(t, s)
-	fresh.mustFill(t, q, 0, 1)
+	fresh.MustFill(t, q, 0, 1)
 	q.Close()
 	s.opt.Retention = time.Hour
 	evict(t, s)
 	for from, want := range map[*source]bool{open: true, held: true, fresh: true, idle: false} {
 		if _, err := os.Stat(from.path(s, partData)); (err == nil) != want {
-			t.Errorf("parts of %s: %v", from.digest, err)
+			t.Errorf("parts of %s: %v", from.Digest, err)
 		}
 	}
 	p.Close()
@@ -476,14 +444,14 @@ func TestPartsThatGrowAreEvictedInTheBackground(t *testing.T) {
 	s.opt.Size = 10 << 20
 	idle := newSource(40<<20, 1)
 	p := idle.open(t, s)
-	idle.mustFill(t, p, 0, 30<<20)
+	idle.MustFill(t, p, 0, 30<<20)
 	p.Close()
 	past := time.Now().Add(-time.Hour)
 	if err := os.Chtimes(idle.path(s, partState), past, past); err != nil {
 		t.Fatal(err)
 	}
 	busy := newSource(40<<20, 2)
-	busy.mustFill(t, busy.open(t, s), 0, 39<<20)
+	busy.MustFill(t, busy.open(t, s), 0, 39<<20)
 	owned(s).background.Wait()
 	if _, err := os.Stat(idle.path(s, partData)); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("nobody has evicted what nobody uses: %v", err)
@@ -503,17 +471,17 @@ func TestReadersSeeRightBytesBesideEviction(t *testing.T) {
 		all.Go(func() {
 			for ctx.Err() == nil {
 				time.Sleep(rand.N(20 * time.Millisecond))
-				p, err := s.OpenPartial(t.Context(), from.digest, from.size())
+				p, err := s.OpenPartial(t.Context(), from.Digest, from.Size())
 				if err != nil {
 					t.Error(err)
 					return
 				}
 				for range 3 {
 					off := rand.Int64N(1 << 20) // it never gets whole
-					if err := from.fill(p, off, group); err != nil {
+					if err := from.Fill(t.Context(), p, off, group); err != nil {
 						t.Error(err)
 					}
-					if err := from.read(p, off, group); err != nil {
+					if err := from.Read(p, off, group); err != nil {
 						t.Error(err)
 					}
 				}
@@ -542,8 +510,8 @@ func TestObjectMayBePutWhileItsPartsArrive(t *testing.T) {
 		for _, s := range []*Store{owner, client} {
 			p := from.open(t, s)
 			all.Go(func() {
-				for off := int64(0); off < from.size(); off += 1 << 19 {
-					if err := from.fill(p, off, 1<<19); err != nil {
+				for off := int64(0); off < from.Size(); off += 1 << 19 {
+					if err := from.Fill(t.Context(), p, off, 1<<19); err != nil {
 						t.Error(err)
 					}
 				}
@@ -551,12 +519,12 @@ func TestObjectMayBePutWhileItsPartsArrive(t *testing.T) {
 		}
 		all.Go(func() {
 			time.Sleep(rand.N(5 * time.Millisecond))
-			if err := owner.Put(t.Context(), from.digest, bytes.NewReader(from.data)); err != nil {
+			if err := owner.Put(t.Context(), from.Digest, bytes.NewReader(from.Data)); err != nil {
 				t.Error(err)
 			}
 		})
 		all.Wait()
-		expect(t, client, from.data)
+		expect(t, client, from.Data)
 		from.open(t, owner).Close() // removes what the last one may have left
 	}
 	expectExactTotals(t, owner)
@@ -569,7 +537,7 @@ func TestVerifyDropsDamagedParts(t *testing.T) {
 	dir := t.TempDir()
 	owner := openOwner(t, dir)
 	from := newSource(3<<20+17, 1)
-	from.mustFill(t, from.open(t, owner), 0, 2<<20)
+	from.MustFill(t, from.open(t, owner), 0, 2<<20)
 	if v, _ := verify(t, owner); v.Dropped != 0 {
 		t.Errorf("%d parts were dropped", v.Dropped)
 	}
@@ -593,8 +561,8 @@ func TestAddEndsWithItsContext(t *testing.T) {
 	from := newSource(3<<20+17, 1)
 	p := from.open(t, s)
 	ctx, cancel := context.WithCancel(t.Context())
-	slice := p.Missing(0, from.size())[0]
-	sent := from.slice(slice)
+	slice := p.Missing(0, from.Size())[0]
+	sent := from.Slice(slice)
 	err := p.Add(ctx, slice, io.MultiReader(bytes.NewReader(sent[:1<<20]), readerFunc(func([]byte) (int, error) {
 		cancel()
 		return 0, nil
@@ -602,7 +570,7 @@ func TestAddEndsWithItsContext(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("%v, want the end of the context", err)
 	}
-	from.expect(t, p, 0, 1<<19)
+	from.Expect(t, p, 0, 1<<19)
 }
 
 type readerFunc func([]byte) (int, error)
@@ -613,7 +581,7 @@ func TestStoppedPromoterDelaysNobodyForEver(t *testing.T) {
 	s := openOwner(t, t.TempDir())
 	from := newSource(3<<20+17, 1)
 	p := from.open(t, s)
-	from.mustFill(t, p, 0, 1)
+	from.MustFill(t, p, 0, 1)
 	state, err := os.Open(from.path(s, partState))
 	if err != nil {
 		t.Fatal(err)
@@ -625,28 +593,28 @@ func TestStoppedPromoterDelaysNobodyForEver(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	slice := p.Missing(1<<20, 1)[0]
-	err = p.Add(ctx, slice, bytes.NewReader(from.slice(slice)))
+	err = p.Add(ctx, slice, bytes.NewReader(from.Slice(slice)))
 	if !errors.As(err, new(*bao.KeepError)) || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v, want a KeepError with the end of the context", err)
 	}
-	from.expect(t, p, 0, 1)
+	from.Expect(t, p, 0, 1)
 }
 
 func TestClosedPartialObjectIsNotRead(t *testing.T) {
 	s := openOwner(t, t.TempDir())
 	from := newSource(3<<20+17, 1)
 	p := from.open(t, s)
-	from.mustFill(t, p, 0, 1)
+	from.MustFill(t, p, 0, 1)
 	for range 2 {
 		if err := p.Close(); err != nil {
 			t.Error(err)
 		}
 	}
-	if err := from.read(p, 0, 1); !errors.Is(err, fs.ErrClosed) {
+	if err := from.Read(p, 0, 1); !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("%v, want fs.ErrClosed", err)
 	}
-	slice := bao.Slice{Size: from.size(), Len: 1, ProveSize: true}
-	if err := p.Add(t.Context(), slice, bytes.NewReader(from.slice(slice))); !errors.Is(err, fs.ErrClosed) {
+	slice := bao.Slice{Size: from.Size(), Len: 1, ProveSize: true}
+	if err := p.Add(t.Context(), slice, bytes.NewReader(from.Slice(slice))); !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("%v, want fs.ErrClosed", err)
 	}
 }
@@ -682,14 +650,14 @@ func TestPartsAreSoundAfterEveryCrash(t *testing.T) {
 			} else if p.parts != nil {
 				parts++
 			}
-			for off := int64(0); off < from.size(); off += group {
+			for off := int64(0); off < from.Size(); off += group {
 				if len(p.Missing(off, group)) == 0 {
-					from.expect(t, p, off, min(group, from.size()-off))
+					from.Expect(t, p, off, min(group, from.Size()-off))
 				}
 			}
 			from.makeWhole(t, s, p)
 			p.Close()
-			if err := s.SetAside(t.Context(), from.digest); err != nil {
+			if err := s.SetAside(t.Context(), from.Digest); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -717,15 +685,15 @@ func addParts(s *Store, seed uint64) error {
 	fmt.Println("adding")
 	for range 2000 {
 		i := rand.IntN(len(from))
-		p, err := s.OpenPartial(context.Background(), from[i].digest, from[i].size())
+		p, err := s.OpenPartial(context.Background(), from[i].Digest, from[i].Size())
 		if err != nil {
 			return err
 		}
-		off := rand.Int64N(from[i].size())
-		n := rand.Int64N(min(from[i].size()-off, 8*group) + 1)
-		err = from[i].fill(p, off, n)
+		off := rand.Int64N(from[i].Size())
+		n := rand.Int64N(min(from[i].Size()-off, 8*group) + 1)
+		err = from[i].Fill(context.Background(), p, off, n)
 		if err == nil {
-			err = from[i].read(p, off, n)
+			err = from[i].Read(p, off, n)
 		}
 		if own, err := p.(*partial).toDo(context.Background()); own == nil && err == nil {
 			fmt.Println("whole")
@@ -749,24 +717,24 @@ func FuzzPartState(f *testing.F) {
 	}
 	defer s.Close()
 	f.Fuzz(func(t *testing.T, state []byte, groups uint8, records uint16) {
-		p, err := makeParts(t.Context(), s.partPath(from.digest, from.size()), from.size())
+		p, err := makeParts(t.Context(), s.partPath(from.Digest, from.Size()), from.Size())
 		if err != nil {
 			t.Fatal(err)
 		}
-		p.data.WriteAt(from.data[:min(int64(groups)*group, from.size())], 0)
-		p.outboard.WriteAt(from.outboard[:min(int(records), len(from.outboard))], 0)
+		p.data.WriteAt(from.Data[:min(int64(groups)*group, from.Size())], 0)
+		p.outboard.WriteAt(from.Outboard[:min(int(records), len(from.Outboard))], 0)
 		p.state.WriteAt(state, 0)
 		p.close()
 		q := from.open(t, s)
-		for off := int64(0); off < from.size(); off += group {
-			n := min(group, from.size()-off)
-			if err := from.read(q, off, n); err != nil && !errors.Is(err, bao.ErrMissing) {
+		for off := int64(0); off < from.Size(); off += group {
+			n := min(group, from.Size()-off)
+			if err := from.Read(q, off, n); err != nil && !errors.Is(err, bao.ErrMissing) {
 				t.Fatal(err)
 			}
 		}
 		from.makeWhole(t, s, q)
 		q.Close()
-		if err := s.SetAside(t.Context(), from.digest); err != nil {
+		if err := s.SetAside(t.Context(), from.Digest); err != nil {
 			t.Fatal(err)
 		}
 	})

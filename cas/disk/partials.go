@@ -52,12 +52,15 @@ func (s *Store) measure(u *partialUse) {
 		if err != nil {
 			continue
 		}
-		u.bytes += info.Sys().(*syscall.Stat_t).Blocks * 512
+		u.bytes += bytesOnDisk(info)
 		if name == partState {
 			u.used = uint32(info.ModTime().Unix())
 		}
 	}
 }
+
+// bytesOnDisk returns how much space a file takes.
+func bytesOnDisk(info os.FileInfo) int64 { return info.Sys().(*syscall.Stat_t).Blocks * 512 }
 
 func bytesOf(uses []partialUse) (n int64) {
 	for _, u := range uses {

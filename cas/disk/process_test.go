@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -352,10 +353,7 @@ func TestStoreIsCleanAfterEveryCrash(t *testing.T) {
 		}
 		expectExactTotals(t, s)
 		expectCompleteOrder(t, s)
-		left, err := os.ReadDir(s.path(tmpDir))
-		if err != nil || len(left) > 0 {
-			t.Fatalf("%d temporary files are left, %v", len(left), err)
-		}
+		expectNoTemps(t, s)
 		put(t, s, castest.Bytes(100, rand.Uint64()))
 		s.Close()
 	}
@@ -376,22 +374,33 @@ func expectNoFailure(t *testing.T, p *process) {
 func expectExactTotals(t *testing.T, s *Store) {
 	t.Helper()
 	var sum totals
-	for after := (cas.Digest{}); ; {
-		items, err := s.list(t.Context(), after)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(items) == 0 {
-			break
-		}
-		for _, it := range items {
-			sum = sum.add(it.entry, 1)
-		}
-		after = items[len(items)-1].digest
+	for it := range listed(t, s) {
+		sum = sum.add(it.entry, 1)
 	}
 	got := stats(t, s)
 	if got.Objects != sum.Objects || got.Bytes != sum.Bytes || got.Files != sum.Files {
 		t.Fatalf("counted %+v, listed %+v", got, sum)
+	}
+}
+
+// listed yields every object in the index.
+func listed(t *testing.T, s *Store) iter.Seq[item] {
+	return func(yield func(item) bool) {
+		for after := (cas.Digest{}); ; {
+			items, err := s.list(t.Context(), after)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(items) == 0 {
+				return
+			}
+			for _, it := range items {
+				if !yield(it) {
+					return
+				}
+			}
+			after = items[len(items)-1].digest
+		}
 	}
 }
 

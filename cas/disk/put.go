@@ -24,21 +24,19 @@ func (s *Store) Add(ctx context.Context, r io.Reader) (cas.Digest, int64, error)
 func (s *Store) put(ctx context.Context, want cas.Digest, r io.Reader) (cas.Digest, int64, error) {
 	r = &contextReader{ctx, r}
 	h := heads.Get().(*head)
+	defer heads.Put(h)
 	n, err := fill(r, h[:])
 	if n == len(h) {
-		defer heads.Put(h)
 		return s.putFile(ctx, want, h[:], r)
 	}
 	if err != io.EOF {
-		heads.Put(h)
 		return cas.Digest{}, 0, err
 	}
 	d, err := name(want, h[:n])
 	if err != nil {
-		heads.Put(h)
 		return cas.Digest{}, 0, err
 	}
-	return d, int64(n), s.packer.put(ctx, d, h, n)
+	return d, int64(n), s.packer.put(ctx, d, h[:n])
 }
 
 // name returns the digest of data, which must be want unless want is zero.

@@ -1,7 +1,8 @@
 package disk
 
 import (
-	"io"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -11,6 +12,8 @@ import (
 // packReaders keeps packs open from which objects were read lately: that costs
 // a third less than to open one for each object.
 type packReaders struct {
+	dir string
+
 	mu     sync.Mutex
 	open   map[uint64]*packReader
 	timer  *time.Timer // runs while packs are open
@@ -24,7 +27,7 @@ const (
 
 // packReader is a pack that is open for reading.
 type packReader struct {
-	fd int
+	*os.File
 
 	// Under the mutex of packReaders.
 	users int
@@ -32,9 +35,9 @@ type packReader struct {
 	kept  bool // among the open ones
 }
 
-// get returns the pack at path, which goes back with put. The error is
-// fs.ErrNotExist if the pack is gone.
-func (s *packReaders) get(id uint64, path func() string) (*packReader, error) {
+// get returns a pack, which goes back with put. The error is fs.ErrNotExist if
+// the pack is gone.
+func (s *packReaders) get(id uint64) (*packReader, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.open[id]
@@ -43,25 +46,16 @@ func (s *packReaders) get(id uint64, path func() string) (*packReader, error) {
 		p = nil
 	}
 	if p == nil {
-		fd, err := openForReading(path())
+		f, err := os.Open(filepath.Join(s.dir, packName(id)))
 		if err != nil {
 			return nil, err
 		}
-		p = &packReader{fd: fd}
+		p = &packReader{File: f}
 		s.keep(id, p)
 	}
 	p.users++
 	p.used = true
 	return p, nil
-}
-
-func openForReading(path string) (int, error) {
-	for {
-		fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
-		if err != unix.EINTR {
-			return fd, err
-		}
-	}
 }
 
 func (s *packReaders) put(p *packReader) {
@@ -127,29 +121,12 @@ func (s *packReaders) close() {
 
 func (p *packReader) closeUnused() {
 	if !p.kept && p.users == 0 {
-		unix.Close(p.fd)
+		p.Close()
 	}
 }
 
 // hasName tells whether nobody has removed p.
 func (p *packReader) hasName() bool {
 	var st unix.Stat_t
-	return unix.Fstat(p.fd, &st) == nil && st.Nlink > 0
-}
-
-// ReadAt fills b, or ends with io.EOF.
-func (p *packReader) ReadAt(b []byte, offset int64) (n int, err error) {
-	for n < len(b) {
-		m, err := unix.Pread(p.fd, b[n:], offset+int64(n))
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
-			return n, err
-		case m == 0:
-			return n, io.EOF
-		default:
-			n += m
-		}
-	}
-	return n, nil
+	return unix.Fstat(int(p.Fd()), &st) == nil && st.Nlink > 0
 }

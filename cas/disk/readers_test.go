@@ -12,30 +12,29 @@ import (
 	"github.com/fstree/fstree/cas/castest"
 )
 
-// numbered makes n files that look like packs: file i holds the byte i.
-func numbered(t *testing.T, n int) func(id uint64) func() string {
+// numbered returns the readers of n files that look like packs: file i holds the
+// byte i.
+func numbered(t *testing.T, n int) *packReaders {
 	t.Helper()
-	dir := t.TempDir()
-	path := func(id uint64) string { return filepath.Join(dir, packName(id)) }
+	s := &packReaders{dir: t.TempDir()}
 	for i := range n {
-		if err := os.WriteFile(path(uint64(i)), []byte{byte(i)}, 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(s.dir, packName(uint64(i))), []byte{byte(i)}, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	return func(id uint64) func() string { return func() string { return path(id) } }
+	return s
 }
 
 func TestFewPacksStayOpen(t *testing.T) {
 	const n = 3 * maxOpenPacks
-	path := numbered(t, n)
-	var s packReaders
+	s := numbered(t, n)
 	before := descriptors(t)
 	var wg sync.WaitGroup
 	for worker := range 8 {
 		wg.Go(func() {
 			for i := range 20 * n {
 				id := uint64(i*(worker+1)) % n
-				p, err := s.get(id, path(id))
+				p, err := s.get(id)
 				if err != nil {
 					t.Error(err)
 					return
@@ -72,17 +71,16 @@ func descriptors(t *testing.T) int {
 }
 
 func TestOpenPackThatIsRemovedIsGone(t *testing.T) {
-	path := numbered(t, 1)
-	var s packReaders
+	s := numbered(t, 1)
 	defer s.close()
-	p, err := s.get(0, path(0))
+	p, err := s.get(0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Remove(path(0)()); err != nil {
+	if err := os.Remove(p.Name()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.get(0, path(0)); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := s.get(0); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a removed pack: %v", err)
 	}
 	if n, err := p.ReadAt(make([]byte, 2), 0); n != 1 || err != io.EOF {

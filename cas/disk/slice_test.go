@@ -27,32 +27,10 @@ func TestClientSlices(t *testing.T) {
 	})
 }
 
-// readSlice returns the verified bytes of a range of data, as s sends them.
+// readSlice returns the error of reading a range of data from s.
 func readSlice(t testing.TB, s bao.Slicer, data []byte, off, n int64) error {
-	t.Helper()
 	slice := bao.Slice{Size: int64(len(data)), Off: off, Len: n, ProveSize: true}
-	d := cas.Sum(data)
-	r, err := s.Slice(t.Context(), d, slice)
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	decoder, err := bao.NewDecoder(d, slice, r)
-	if err != nil {
-		return err
-	}
-	for {
-		at, group, err := decoder.Next()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if !bytes.Equal(group, data[at:at+int64(len(group))]) {
-			t.Fatalf("wrong bytes at %d", at)
-		}
-	}
+	return castest.ReadSlice(t.Context(), s, cas.Sum(data), slice, data)
 }
 
 func expectSlice(t testing.TB, s bao.Slicer, data []byte, off, n int64) {

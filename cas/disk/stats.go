@@ -20,13 +20,14 @@ type Stats struct {
 	Partial   int64 // objects of which a part is here; they count nowhere else
 	InPartial int64 // the bytes of these parts on disk
 
-	// Objects that were asked for, by Get, Has or Sizes, since the cache was made,
-	// and that were here or not. Owners of the index that were killed have not
-	// told what they counted.
+	// Objects that somebody asked for since the cache was made, whether for their
+	// bytes or only for their lengths, and that were here or not. Owners of the
+	// index that were killed have not told what they counted.
 	Hits, Misses int64
 }
 
-// Stats describes the store as a whole. It costs next to nothing.
+// Stats describes the store as a whole. Besides sums that are kept it looks at
+// the files of each partial object.
 func (s *Store) Stats(ctx context.Context) (stats Stats, err error) {
 	err = s.ask(ctx, func(ctx context.Context, x index) (err error) {
 		stats, err = x.stats(ctx)

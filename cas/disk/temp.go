@@ -75,7 +75,7 @@ func (t *temp) unlink() { os.Remove(t.store.path(tmpDir, t.name)) }
 func (s *Store) removeLeftovers() {
 	s.eachIn(tmpDir, removeAbandoned)
 	s.eachIn(damagedDir, removeOutdated)
-	s.eachIn(partialDir, removePromoted)
+	s.eachIn(partialDir, mendParts)
 }
 
 func (s *Store) eachIn(dir string, fn func(path string) error) {
@@ -100,6 +100,15 @@ func removeAbandoned(path string) error {
 		return nil
 	}
 	return os.Remove(path)
+}
+
+// mendParts lets parts be written again that were to become a whole object when
+// the owner of the index was killed, and removes what is left of those that did.
+func mendParts(dir string) error {
+	if err := ignoreMissing(os.Chmod(filepath.Join(dir, partData), 0o600)); err != nil {
+		return err
+	}
+	return removePromoted(dir)
 }
 
 // removePromoted removes what is left of a partial object that became a whole

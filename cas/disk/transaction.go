@@ -106,7 +106,10 @@ func (c *change) set(d cas.Digest, old, e entry) error {
 	}
 	c.count(old, -1)
 	c.count(e, +1)
-	return c.txn.Set(key, appendEntry(nil, d, e))
+	if f := c.engine.strangers.filter.Load(); f != nil {
+		f.add(d)
+	}
+	return c.txn.Set(key, appendEntry(make([]byte, 0, filedEntrySize), d, e))
 }
 
 // drop removes the entry of d, which was old.

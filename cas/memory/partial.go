@@ -23,12 +23,12 @@ func (s *Store) Slice(ctx context.Context, d cas.Digest, slice bao.Slice) (io.Re
 	if d.Algorithm() != cas.BLAKE3 {
 		return nil, fmt.Errorf("parts of object %s: %w", d, errors.ErrUnsupported)
 	}
-	var outboard buffer
+	var outboard bao.Buffer
 	if _, err := bao.HashAt(ctx, bytes.NewReader(data), slice.Size, &outboard); err != nil {
 		return nil, err
 	}
 	var encoded bytes.Buffer
-	if err := bao.WriteSlice(&encoded, bytes.NewReader(data), &outboard, slice); err != nil {
+	if err := bao.WriteSlice(&encoded, bytes.NewReader(data), outboard, slice); err != nil {
 		return nil, err
 	}
 	return io.NopCloser(&encoded), nil
@@ -87,10 +87,10 @@ func (p *partial) Add(_ context.Context, s bao.Slice, r io.Reader) error {
 
 func (p *partial) Close() error { return nil }
 
-// buffer is a file in memory. Its zero value is empty and ready.
+// buffer is a bao.Buffer that may be read while it is written.
 type buffer struct {
 	mu sync.RWMutex
-	b  []byte
+	b  bao.Buffer
 }
 
 func (b *buffer) bytes() []byte {
@@ -102,14 +102,11 @@ func (b *buffer) bytes() []byte {
 func (b *buffer) ReadAt(p []byte, off int64) (int, error) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	return bytes.NewReader(b.b).ReadAt(p, off)
+	return b.b.ReadAt(p, off)
 }
 
 func (b *buffer) WriteAt(p []byte, off int64) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if grow := off + int64(len(p)) - int64(len(b.b)); grow > 0 {
-		b.b = append(b.b, make([]byte, grow)...)
-	}
-	return copy(b.b[off:], p), nil
+	return b.b.WriteAt(p, off)
 }

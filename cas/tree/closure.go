@@ -47,8 +47,13 @@ func WalkSized(ctx context.Context, g cas.Getter, roots, have []cas.Digest, para
 			return err
 		}
 	}
-	return Walk(ctx, without(g, have), roots, parallel, func(d cas.Digest, t *Tree, err error) error {
-		if errors.Is(err, errHave) {
+	held := make(map[cas.Digest]struct{}, len(have))
+	for _, d := range have {
+		held[d] = struct{}{}
+	}
+	wanted := excepting{g, func(d cas.Digest) bool { _, ok := held[d]; return ok }}
+	return Walk(ctx, wanted, roots, parallel, func(d cas.Digest, t *Tree, err error) error {
+		if errors.Is(err, errExcepted) {
 			return nil
 		}
 		if err != nil {
@@ -82,33 +87,6 @@ func fileSizes(ctx context.Context, g cas.Getter, t *Tree) ([]int64, error) {
 		}
 	}
 	return sizes, nil
-}
-
-// errHave stands for a tree that the caller of WalkSized has.
-var errHave = errors.New("not wanted")
-
-// without returns g, which has lost have.
-func without(g cas.Getter, have []cas.Digest) cas.Getter {
-	if len(have) == 0 {
-		return g
-	}
-	w := withoutGetter{g, make(map[cas.Digest]struct{}, len(have))}
-	for _, d := range have {
-		w.have[d] = struct{}{}
-	}
-	return w
-}
-
-type withoutGetter struct {
-	cas.Getter
-	have map[cas.Digest]struct{}
-}
-
-func (w withoutGetter) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
-	if _, ok := w.have[d]; ok {
-		return nil, errHave
-	}
-	return w.Getter.Get(ctx, d)
 }
 
 // walkBulk accepts from c only what belongs to the closures of roots.

@@ -2,7 +2,6 @@ package tree
 
 import (
 	"context"
-	"errors"
 
 	"github.com/fstree/fstree/cas"
 )
@@ -54,27 +53,4 @@ func (m Marks) Add(trees []cas.Digest) {
 	if m.marker != nil && len(trees) > 0 {
 		m.marker.Mark(m.epoch, trees)
 	}
-}
-
-// errMarked stands for a tree that is not read because it is marked.
-var errMarked = errors.New("known to be complete")
-
-// without returns g, of which the marked trees fail with errMarked.
-func (m Marks) without(g cas.Getter) cas.Getter {
-	if m.has == nil {
-		return g
-	}
-	return unmarked{g, m}
-}
-
-type unmarked struct {
-	cas.Getter
-	marks Marks
-}
-
-func (u unmarked) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
-	if u.marks.Has(d) {
-		return nil, errMarked
-	}
-	return u.Getter.Get(ctx, d)
 }

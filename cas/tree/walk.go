@@ -2,6 +2,7 @@ package tree
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/fstree/fstree/cas"
@@ -89,6 +90,22 @@ func (w *walker) drain() {
 	}
 }
 
+// errExcepted stands for a tree that is not read because nobody wants to know.
+var errExcepted = errors.New("not wanted")
+
+// excepting is a Getter of which some trees fail with errExcepted.
+type excepting struct {
+	cas.Getter
+	excepted func(d cas.Digest) bool
+}
+
+func (e excepting) Get(ctx context.Context, d cas.Digest) (cas.Object, error) {
+	if e.excepted(d) {
+		return nil, errExcepted
+	}
+	return e.Getter.Get(ctx, d)
+}
+
 // Holder is what Missing asks.
 type Holder interface {
 	cas.Getter
@@ -110,7 +127,7 @@ type ReportMissing = func(trees, files []cas.Digest) error
 func FindMissing(ctx context.Context, store Holder, roots []cas.Digest, parallel int, report ReportMissing) error {
 	marks := MarksOf(ctx, store)
 	f := missingFinder{store: store, seen: map[cas.Digest]struct{}{}, report: report}
-	err := Walk(ctx, marks.without(store), roots, parallel, func(d cas.Digest, t *Tree, err error) error {
+	err := Walk(ctx, excepting{store, marks.Has}, roots, parallel, func(d cas.Digest, t *Tree, err error) error {
 		return f.visit(ctx, d, t, err)
 	})
 	if err == nil {
@@ -137,8 +154,8 @@ func (f *missingFinder) visit(ctx context.Context, d cas.Digest, t *Tree, err er
 		f.incomplete = true
 		return f.report([]cas.Digest{d}, nil)
 	}
-	if err == errMarked {
-		return nil
+	if errors.Is(err, errExcepted) {
+		return nil // it is known to be complete
 	}
 	if err != nil {
 		return err

@@ -71,6 +71,8 @@ func (a *app) advice(err error) string {
 		return "leave --offline out to fetch it"
 	case errors.Is(err, cas.ErrUnavailable):
 		return "check --remote (FSTREE_REMOTE) and that the server runs"
+	case errors.Is(err, cas.ErrNotFound): // of the cache's own objects, see incomplete
+		return "the remote does not have it: push the tree there first, or name another one with --remote (FSTREE_REMOTE)"
 	case errors.Is(err, cas.ErrReadOnly):
 		return "push to a remote that takes uploads"
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):

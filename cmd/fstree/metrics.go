@@ -55,13 +55,19 @@ func (c *controlled) writeMetrics(w io.Writer) {
 	metric := func(name, kind, help string, value int64) {
 		fmt.Fprintf(w, "# HELP %[1]s %[2]s\n# TYPE %[1]s %[3]s\n%[1]s %[4]d\n", "fstree_mount_"+name, help, kind, value)
 	}
+	prefetching := int64(0)
+	if shown.Prefetching {
+		prefetching = 1
+	}
 	metric("requests_total", "counter", "Questions of the kernel.", shown.Requests)
 	metric("reads_total", "counter", "Questions for file content.", shown.Reads)
+	metric("files_read_total", "counter", "Files opened, by readers or ahead of them.", shown.Objects)
 	metric("read_bytes_total", "counter", "Content handed to the kernel.", shown.ReadBytes)
 	metric("passthrough_opens_total", "counter", "Openings of files that the kernel read itself.", shown.Passed)
 	metric("errors_total", "counter", "Questions answered with an error.", shown.Errors)
 	metric("entries", "gauge", "Names in the directories that were looked into.", int64(shown.Entries))
 	metric("waiting", "gauge", "Questions that wait for a tree or a file.", shown.Waiting)
+	metric("prefetching", "gauge", "Whether reading ahead goes on: 1 or 0.", prefetching)
 	metric("cache_hits_total", "counter", "Objects and ranges that were in the cache.", source.Hits)
 	metric("cache_misses_total", "counter", "Objects and ranges that had to be waited for.", source.Misses)
 	metric("fetched_objects_total", "counter", "Objects fetched whole.", source.Objects)

@@ -32,6 +32,7 @@ type mountCommand struct {
 	Metrics          string       `placeholder:"HOST:PORT" help:"Serve metrics for Prometheus at http://HOST:PORT/metrics."`
 	NoDirectoryCache bool         `help:"Keep the kernel from keeping listings, if it does that wrong (some of Linux 6.9 to 6.12)."`
 	Log              string       `type:"path" placeholder:"FILE" help:"Log file of the background process; default is log/ in the cache directory."`
+	Source           string       `hidden:"" help:"What mount and df show as the source."`
 	Debug            bool         `hidden:"" help:"Log every FUSE request."`
 
 	fetches histogram
@@ -99,8 +100,8 @@ func (c *mountCommand) serve(ctx context.Context, a *app, log *slog.Logger, read
 		stop := context.AfterFunc(ctx, func() { unmount(server, c.Dir, log) })
 		defer stop()
 		err = server.Wait()
-		objects, bytes := source.Fetched()
-		log.Info("unmounted", "dir", c.Dir, "fetched_objects", objects, "fetched_bytes", bytes)
+		fetched := source.Stats()
+		log.Info("unmounted", "dir", c.Dir, "fetched_objects", fetched.Objects, "fetched_bytes", fetched.Bytes)
 		return err
 	})
 }
@@ -123,14 +124,23 @@ func (c *mountCommand) withSource(a *app, do func(source *cached.Store) error) e
 	})
 }
 
-func (c *mountCommand) mount(ctx context.Context, a *app, source *cached.Store, log *slog.Logger) (*mount.Server, error) {
+func (c *mountCommand) mount(ctx context.Context, a *app, source *cached.Store, log *slog.Logger) (server *mount.Server, err error) {
 	options, err := c.options(a, log)
 	if err != nil {
 		return nil, err
 	}
 	if c.Namespace {
-		return mount.MountAll(ctx, c.Dir, source, options)
+		server, err = mount.MountAll(ctx, c.Dir, source, options)
+	} else {
+		server, err = c.mountTree(ctx, source, options)
 	}
+	if errors.Is(err, mount.ErrBusy) {
+		err = hint(err, "unmount that first, or name another directory")
+	}
+	return server, err
+}
+
+func (c *mountCommand) mountTree(ctx context.Context, source *cached.Store, options mount.Options) (*mount.Server, error) {
 	root, err := c.resolve(ctx, source)
 	if err != nil {
 		return nil, err
@@ -153,9 +163,7 @@ func (c *mountCommand) options(a *app, log *slog.Logger) (mount.Options, error) 
 		NoDirectoryCache: c.NoDirectoryCache,
 		Log:              log,
 		Debug:            c.Debug,
-	}
-	if c.Tree != "" {
-		options.FsName = sourcePrefix + c.Tree
+		FsName:           c.source(),
 	}
 	return options, err
 }
@@ -168,8 +176,20 @@ func (c *mountCommand) remote(a *app) string {
 	return a.Remote
 }
 
-// sourcePrefix is what the source of a mount begins with, in the mount table.
+// sourcePrefix is what the source of a mount begins with, in the mount table,
+// unless mount(8) was told of another: it takes the two for one mount only if
+// the source is what it was told, and "mount -a" would mount again.
 const sourcePrefix = "fstree:"
+
+func (c *mountCommand) source() string {
+	switch {
+	case c.Source != "":
+		return c.Source
+	case c.Namespace:
+		return sourcePrefix + "namespace"
+	}
+	return sourcePrefix + c.Tree
+}
 
 // offer lets others ask the mount what it does, until withdraw is called.
 func (c *mountCommand) offer(a *app, shown *controlled, log *slog.Logger) (withdraw func()) {

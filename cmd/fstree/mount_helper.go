@@ -125,7 +125,7 @@ func (h helperCall) arguments() ([]string, error) {
 			return nil, fmt.Errorf("unknown option %q", name)
 		}
 	}
-	args = append(args, "--")
+	args = append(args, "--source="+h.operands[0], "--")
 	if !namespace {
 		args = append(args, strings.TrimPrefix(h.operands[0], sourcePrefix))
 	}
@@ -150,7 +150,7 @@ func mountFlags() (map[string]bool, error) {
 			}
 		}
 	}
-	for _, name := range []string{"help", "version", "foreground"} { // mount(8) waits for a mount
+	for _, name := range []string{"help", "version", "foreground", "source"} { // mount(8) waits for a mount
 		delete(known, name)
 	}
 	return known, nil

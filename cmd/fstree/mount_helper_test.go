@@ -11,13 +11,13 @@ import (
 func TestMountHelperSpeaksAsMountDoes(t *testing.T) {
 	t.Setenv("FSTREE_CACHE", "/somewhere")
 	for _, test := range []struct{ in, want string }{
-		{"DIGEST /mnt -o rw", "mount -- DIGEST /mnt"},
-		{"fstree:DIGEST/sub /mnt", "mount -- DIGEST/sub /mnt"},
-		{"DIGEST /mnt -sn -o rw,remote=http://host,cache=/c,allow_other,uid=7", "mount --remote=http://host --cache=/c --allow-other --uid=7 -- DIGEST /mnt"},
-		{"-v -t fuse.fstree -onoexec,_netdev,x-systemd.automount,nofail DIGEST /mnt", "mount --noexec -- DIGEST /mnt"},
-		{"none /all -o namespace,prefetch=none", "mount --namespace --prefetch=none -- /all"},
-		{"-o xattrs -- DIGEST -dir", "mount --xattrs -- DIGEST -dir"},
-		{"DIGEST /mnt -s -o unheard_of", "mount -- DIGEST /mnt"},
+		{"DIGEST /mnt -o rw", "mount --source=DIGEST -- DIGEST /mnt"},
+		{"fstree:DIGEST/sub /mnt", "mount --source=fstree:DIGEST/sub -- DIGEST/sub /mnt"},
+		{"DIGEST /mnt -sn -o rw,remote=http://host,cache=/c,allow_other,uid=7", "mount --remote=http://host --cache=/c --allow-other --uid=7 --source=DIGEST -- DIGEST /mnt"},
+		{"-v -t fuse.fstree -onoexec,_netdev,x-systemd.automount,nofail DIGEST /mnt", "mount --noexec --source=DIGEST -- DIGEST /mnt"},
+		{"none /all -o namespace,prefetch=none", "mount --namespace --prefetch=none --source=none -- /all"},
+		{"-o xattrs -- DIGEST -dir", "mount --xattrs --source=DIGEST -- DIGEST -dir"},
+		{"DIGEST /mnt -s -o unheard_of", "mount --source=DIGEST -- DIGEST /mnt"},
 	} {
 		h, err := parseHelper(strings.Fields(test.in))
 		if err != nil {
@@ -36,6 +36,7 @@ func TestMountHelperRefusesWhatItDoesNotKnow(t *testing.T) {
 		"DIGEST /mnt more":             "expected SOURCE DIR",
 		"DIGEST /mnt -o unheard_of":    `unknown option "unheard_of"`,
 		"DIGEST /mnt -o foreground":    `unknown option "foreground"`,
+		"DIGEST /mnt -o source=other":  `unknown option "source"`,
 		"DIGEST /mnt -o remote":        "option remote: it takes a value",
 		"DIGEST /mnt -o allow_other=1": "option allow_other: it takes no value",
 		"DIGEST /mnt -o":               "-o takes a value",

@@ -17,6 +17,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"github.com/fstree/fstree/cas/cached"
+	"github.com/fstree/fstree/cas/tree"
 	"github.com/fstree/fstree/fs/mount"
 	"github.com/fstree/fstree/fs/mount/control"
 )
@@ -54,6 +55,7 @@ type mountsCommand struct{}
 // The states of a mount.
 const (
 	serving   = "serving"
+	detached  = "detached"  // no directory leads to it
 	dead      = "dead"      // its process is gone
 	elsewhere = "elsewhere" // served from another cache
 )
@@ -67,45 +69,73 @@ type mountStatus struct {
 
 // Run lists the mounts of this user.
 func (*mountsCommand) Run(ctx context.Context, a *app) error {
-	found, err := control.List(ctx, a.mountsDir())
+	served, err := control.List(ctx, a.mountsDir())
 	if err != nil {
 		a.warn(err.Error())
 	}
-	var all []mountStatus
-	for _, s := range found {
-		all = append(all, mountStatus{serving, s, time.Since(s.Started).Seconds()})
-	}
-	all, err = withOthers(all)
+	mounted, err := mount.List() // after that, so that it has all that are served
 	if err != nil {
 		return err
 	}
-	slices.SortFunc(all, func(x, y mountStatus) int { return strings.Compare(x.Dir, y.Dir) })
+	var all []mountStatus
+	for _, s := range served {
+		all = append(all, whereSeen(s, mounted))
+	}
+	all = append(all, others(served, mounted)...)
+	slices.SortStableFunc(all, func(x, y mountStatus) int { return strings.Compare(x.Dir, y.Dir) })
 	if a.JSON {
 		return printMountsAsJSON(a.stdout, all)
 	}
 	return printMounts(a.stdout, all)
 }
 
-// withOthers adds the mounts of this user that no process serves from this
+// whereSeen tells the state of a mount that is served. It may have been moved,
+// and be bound to further directories.
+func whereSeen(s control.Status, mounted []mount.Mounted) mountStatus {
+	state, dir := detached, s.Dir
+	for _, m := range mounted {
+		if m.Device == s.Device && (state == detached || m.Dir == s.Dir) {
+			state, dir = serving, m.Dir
+		}
+	}
+	s.Dir = dir
+	return mountStatus{state, s, time.Since(s.Started).Seconds()}
+}
+
+// others returns the mounts of this user that no process serves from this
 // cache.
-func withOthers(all []mountStatus) ([]mountStatus, error) {
-	mounted, err := mount.List()
+func others(served []control.Status, mounted []mount.Mounted) []mountStatus {
+	seen := map[string]bool{}
+	for _, s := range served {
+		seen[s.Device] = true
+	}
 	mounted = slices.DeleteFunc(mounted, func(m mount.Mounted) bool {
-		known := func(s mountStatus) bool { return s.Dir == m.Dir }
-		return m.UID != strconv.Itoa(os.Geteuid()) || slices.ContainsFunc(all, known)
+		known := seen[m.Device]
+		seen[m.Device] = true
+		return known || m.UID != strconv.Itoa(os.Geteuid())
 	})
-	others := make([]mountStatus, len(mounted))
+	found := make([]mountStatus, len(mounted))
 	var asking sync.WaitGroup // all at once: each takes a second if it hangs
 	for i, m := range mounted {
 		asking.Go(func() {
-			others[i] = mountStatus{State: elsewhere, Status: control.Status{Dir: m.Dir, Tree: strings.TrimPrefix(m.Source, sourcePrefix)}}
+			found[i] = mountStatus{State: elsewhere, Status: control.Status{Dir: m.Dir, Tree: treeOf(m), Device: m.Device}}
 			if m.Dead() {
-				others[i].State = dead
+				found[i].State = dead
 			}
 		})
 	}
 	asking.Wait()
-	return append(all, others...), err
+	return found
+}
+
+// treeOf returns the tree that was named to mount, as the mount table has it;
+// any other source is that of all trees.
+func treeOf(m mount.Mounted) string {
+	name := strings.TrimPrefix(m.Source, sourcePrefix)
+	if _, err := tree.ParsePath(name); err != nil {
+		return ""
+	}
+	return name
 }
 
 func printMountsAsJSON(w io.Writer, all []mountStatus) error {
@@ -133,12 +163,12 @@ func printMounts(w io.Writer, all []mountStatus) error {
 	out := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(out, "DIRECTORY\tSTATE\tMODE\tPID\tUP\tFILES\tREAD\tFETCHED\tHITS\tERRORS\tTREE\tREMOTE")
 	for _, s := range all {
-		if s.State != serving {
-			fmt.Fprintf(out, "%s\t%s\t\t\t\t\t\t\t\t\t%s\t\n", printable(s.Dir), s.State, s.Tree)
-			continue
-		}
 		if s.Tree == "" {
 			s.Tree = "(all)"
+		}
+		if s.PID == 0 {
+			fmt.Fprintf(out, "%s\t%s\t\t\t\t\t\t\t\t\t%s\t\n", printable(s.Dir), s.State, s.Tree)
+			continue
 		}
 		up := time.Duration(s.Uptime) * time.Second
 		fmt.Fprintf(out, "%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\t%d\t%d\t%s\t%s\n", printable(s.Dir), s.State, s.Mode, s.PID, up,

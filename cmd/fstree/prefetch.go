@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -116,11 +117,9 @@ func (p *prefetchFlag) paths() ([]string, error) {
 		return nil, fmt.Errorf("--prefetch: %w", err)
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err == nil && info.Size() > maxPrefetchList {
-		return nil, fmt.Errorf("--prefetch: %s is longer than %s", p.list, humanize.IBytes(maxPrefetchList))
-	}
 	var paths []string
-	lines := bufio.NewScanner(f)
+	some := &io.LimitedReader{R: f, N: maxPrefetchList + 1}
+	lines := bufio.NewScanner(some)
 	for lines.Scan() {
 		if line := strings.TrimSuffix(lines.Text(), "\r"); line != "" && line[0] != '#' {
 			paths = append(paths, line)
@@ -128,6 +127,9 @@ func (p *prefetchFlag) paths() ([]string, error) {
 	}
 	if err := lines.Err(); err != nil {
 		return nil, fmt.Errorf("--prefetch: %s: %w", p.list, err)
+	}
+	if some.N == 0 {
+		return nil, fmt.Errorf("--prefetch: %s is longer than %s", p.list, humanize.IBytes(maxPrefetchList))
 	}
 	return paths, nil
 }

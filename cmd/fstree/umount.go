@@ -34,16 +34,22 @@ func (c *umountCommand) Run(ctx context.Context, a *app) error {
 	if err != nil || c.Lazy {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, endTime)
-	defer cancel()
-	if !process.awaitEnd(ctx) {
+	if process.ends(ctx, promptly) {
+		return nil
+	}
+	switch {
+	case mounted.Held():
+		a.warn(fmt.Sprintf("process %d goes on serving what was mounted on %s: another mount uses it, such as overlayfs", process.pid, c.Dir))
+	case !process.ends(ctx, endTime):
 		a.warn(fmt.Sprintf("process %d, which served %s, has not ended yet", process.pid, c.Dir))
 	}
 	return nil
 }
 
-// endTime is how long a process has to end after its mount.
-const endTime = 5 * time.Second
+const (
+	promptly = time.Second      // in which a process mostly ends after its mount
+	endTime  = 30 * time.Second // in which it has to, on a busy machine
+)
 
 // processOf returns the process behind a mount, or nil if nobody says that this
 // cache is its own.
@@ -69,8 +75,10 @@ func (p *process) Close() {
 	}
 }
 
-// awaitEnd tells whether the process ended before ctx did.
-func (p *process) awaitEnd(ctx context.Context) bool {
+// ends tells whether the process ends within so long, or before ctx does.
+func (p *process) ends(ctx context.Context, within time.Duration) bool {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
 	for p != nil && ctx.Err() == nil {
 		n, _ := unix.Poll([]unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}, 50) // ms
 		if n > 0 {

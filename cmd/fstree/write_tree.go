@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/disk"
 	"github.com/fstree/fstree/fs/worktree"
 )
@@ -59,7 +60,11 @@ func (c *writeTreePushCommand) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		if err := a.push(ctx, cache, result.Root, before, int64(result.Entries)); err != nil {
+		err = a.push(ctx, cache, result.Root, before, int64(result.Entries))
+		if errors.Is(err, cas.ErrNotFound) {
+			return hint(err, "it has gone from the cache meanwhile, run the command again")
+		}
+		if err != nil {
 			return err
 		}
 		return a.answer(result.Root)

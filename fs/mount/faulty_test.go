@@ -212,7 +212,7 @@ func (f *faulty) report(server *Server) report {
 	runtime.ReadMemStats(&m)
 	fetched := int64(0)
 	if f.cached != nil {
-		_, fetched = f.cached.Fetched()
+		fetched = f.cached.Stats().Bytes
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()

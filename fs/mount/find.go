@@ -2,6 +2,7 @@ package mount
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 )
@@ -75,3 +76,11 @@ func contains(dir, path string) bool {
 // Dead tells whether the process behind the mount is gone. It takes no longer
 // than a second.
 func (m Mounted) Dead() bool { return dead(m.Dir) }
+
+// Held tells whether the mount goes on although it was unmounted: overlayfs
+// stands on it, or another mount namespace has it too. It is false as well if
+// that can't be told.
+func (m Mounted) Held() bool {
+	_, err := os.Lstat(deviceInfo(m.Device))
+	return err == nil && m.Device != ""
+}

@@ -43,7 +43,7 @@ func TestKilledReaderDiesAtOnce(t *testing.T) {
 	for _, fault := range []string{"get hang files", "get hang trees"} {
 		for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT} {
 			t.Run(fmt.Sprintf("%s, %v", fault, signal), func(t *testing.T) {
-				m := mountChild(t, childOptions{Source: source, Timeout: 40 * time.Second})
+				m := mountChild(t, childOptions{Source: source, Timeout: 2 * waitLimit})
 				m.fault(fault)
 				cmd := exec.CommandContext(t.Context(), "cat", m.path("dir/file"))
 				if err := cmd.Start(); err != nil {
@@ -51,7 +51,7 @@ func TestKilledReaderDiesAtOnce(t *testing.T) {
 				}
 				eventually(t, func() error { return blocked(cmd.Process.Pid) })
 				cmd.Process.Signal(signal)
-				err := waitFor(cmd, 3*time.Second)
+				err := waitFor(cmd, waitLimit)
 				if err == nil || !strings.HasPrefix(err.Error(), "signal: ") {
 					t.Errorf("%v, want an end by the signal", err)
 				}
@@ -97,7 +97,7 @@ func TestInterruptedReadersSeeNoInterrupt(t *testing.T) {
 							}
 						}
 					}()
-					err := waitFor(cmd, 40*time.Second)
+					err := waitFor(cmd, waitLimit)
 					close(done)
 					if err != nil {
 						t.Errorf("%v: %s", err, cmd.Stderr)

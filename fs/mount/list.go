@@ -63,6 +63,7 @@ func (fs *fileSystem) list(cancel <-chan struct{}, in *fuse.ReadIn, add func(l *
 	if err != nil {
 		return fs.fail("list", id, err)
 	}
+	fs.push(d, t, in.Offset)
 	l := listing{fs: fs, caller: c, dir: d, tree: t}
 	for place := in.Offset; place < dots+uint64(t.Len()); place++ {
 		if place >= dots && len(t.At(int(place-dots)).Name) > maxName {

@@ -22,7 +22,7 @@ import (
 // must fail before there is a mount.
 func tryMount(t *testing.T, dir string, store cas.Getter) error {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 	defer cancel()
 	s, err := Mount(ctx, dir, cas.Sum([]byte("\xee\x3e\x01\x00")), store, Options{Timeout: 100 * time.Millisecond})
 	if err == nil {
@@ -55,9 +55,8 @@ func TestMountWithoutRootFails(t *testing.T) {
 	}
 	hanging := newFaulty()
 	hanging.get = "hang"
-	start := time.Now()
-	if err := tryMount(t, t.TempDir(), hanging); !errors.Is(err, errTimeout) || time.Since(start) > 5*time.Second {
-		t.Errorf("after %v: %v, want a timeout", time.Since(start), err)
+	if err := tryMount(t, t.TempDir(), hanging); !errors.Is(err, errTimeout) {
+		t.Errorf("%v, want a timeout", err)
 	}
 }
 
@@ -151,7 +150,7 @@ func TestBusyMountTellsWhoUsesIt(t *testing.T) {
 	go func() { ended <- m.child.Wait() }()
 	select {
 	case <-ended:
-	case <-time.After(10 * time.Second):
+	case <-time.After(waitLimit):
 		t.Error("the server outlives its last user")
 	}
 }

@@ -98,10 +98,14 @@ func deviceOf(dir string) string {
 	return m.device
 }
 
+// deviceInfo is where the kernel tells of the device of a mount, as long as it
+// lasts.
+func deviceInfo(device string) string { return "/sys/class/bdi/" + device }
+
 // raiseReadahead lets the kernel read ahead two reads at a time, so that one is
 // answered while the reader takes the other. Its own limit for FUSE is a
 // sixteenth of that. Only root may; nothing depends on it.
 func raiseReadahead(device string) {
-	path := "/sys/class/bdi/" + device + "/read_ahead_kb"
+	path := deviceInfo(device) + "/read_ahead_kb"
 	_ = os.WriteFile(path, []byte(strconv.Itoa(2*maxRead>>10)), 0)
 }

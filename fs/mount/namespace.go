@@ -23,14 +23,15 @@ import (
 // was used lately. Otherwise it is like Mount; Options.PrefetchPaths say
 // nothing, and Options.Prefetch is done for a tree when it is first used.
 //
-// Memory: 4 KiB for a tree and 16 bytes for each entry of the directories that
-// were looked into. Above 128 MiB, trees that nobody used for ten minutes are
-// forgotten; at 512 MiB no tree is added.
+// Memory: 4 KiB for a tree, and about 150 bytes for each directory that was
+// looked into and 16 for each of its entries. Above 128 MiB, trees that nobody
+// used for ten minutes are forgotten; at 512 MiB no tree is added.
 func MountAll(ctx context.Context, dir string, src cas.Getter, opt Options) (*Server, error) {
 	return mountAll(ctx, dir, src, opt, defaultBounds)
 }
 
 func mountAll(ctx context.Context, dir string, src cas.Getter, opt Options, b bounds) (*Server, error) {
+	opt.PrefetchPaths = nil
 	s, end := newShared(src, opt.complete("namespace"))
 	return start(ctx, dir, s, end, newNamespace(s, b))
 }
@@ -62,6 +63,7 @@ type namespace struct {
 	*shared
 	bounds  bounds
 	ahead   chan struct{} // one for each tree that is read ahead
+	weight  atomic.Int64  // about what all trees take, in bytes
 	tidying atomic.Bool
 
 	mu       sync.RWMutex
@@ -96,10 +98,10 @@ func (v *view) use() {
 
 // open returns the tree d, which stays until it is let go.
 func (ns *namespace) open(c caller, d cas.Digest) (*view, error) {
+	ns.tidy()
 	if v := ns.hold(d); v != nil {
 		return v, nil
 	}
-	ns.tidy()
 	t, err := ns.tree(c, d)
 	if isNoTree(err) {
 		ns.trees.pardon(d) // it may be there the next moment
@@ -129,7 +131,7 @@ func (ns *namespace) add(d cas.Digest, content *tree.Tree) (*view, error) {
 	defer ns.mu.Unlock()
 	v := ns.byDigest[d]
 	if v == nil {
-		if ns.weight() >= ns.bounds.Most || ns.last == math.MaxUint32 {
+		if ns.weight.Load() >= ns.bounds.Most || ns.last == math.MaxUint32 {
 			return nil, fmt.Errorf("object %s: %w", d, errTooMany)
 		}
 		place := ns.last + 1
@@ -139,6 +141,7 @@ func (ns *namespace) add(d cas.Digest, content *tree.Tree) (*view, error) {
 		}
 		ns.last = place
 		ns.byPlace[place], ns.byDigest[d] = v, v
+		ns.count(v)
 		ns.readAhead(v)
 		ns.listingChanged()
 	}

@@ -39,7 +39,8 @@ func (ns *namespace) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name strin
 	}
 	ns.stats.requests.Add(1)
 	d, err := cas.ParseDigest(name)
-	if err != nil {
+	full := d.String()
+	if err != nil || name != full && name != shortName(full) { // as upper case is
 		out.SetEntryTimeout(forever) // with node 0: there will be no such name
 		return fuse.OK
 	}
@@ -51,7 +52,7 @@ func (ns *namespace) Lookup(cancel <-chan struct{}, h *fuse.InHeader, name strin
 		return ns.failed("lookup", err, func() string { return "/" + name })
 	}
 	defer ns.letGo(v)
-	if d.String() == name {
+	if name == full {
 		n, _ := v.table.get(root)
 		v.fill(out, root, n)
 	} else {
@@ -205,7 +206,7 @@ func (ns *namespace) GetXAttr(cancel <-chan struct{}, h *fuse.InHeader, name str
 	if !ns.opt.Xattrs {
 		return 0, fuse.ENOSYS
 	}
-	if h.NodeId == topNumber {
+	if h.NodeId == topNumber || isLink(h.NodeId) {
 		return 0, fuse.ENOATTR
 	}
 	v, status := ns.in(h.NodeId)
@@ -219,7 +220,7 @@ func (ns *namespace) ListXAttr(cancel <-chan struct{}, h *fuse.InHeader, dest []
 	if !ns.opt.Xattrs {
 		return 0, fuse.ENOSYS
 	}
-	if h.NodeId == topNumber {
+	if h.NodeId == topNumber || isLink(h.NodeId) {
 		return 0, fuse.OK
 	}
 	v, status := ns.in(h.NodeId)

@@ -78,7 +78,15 @@ func (fs *fileSystem) fetch(c caller, id uint32, size int64) error {
 	if err != nil {
 		return err
 	}
-	o, err := fs.object(c, e.Digest, size)
+	err = fs.fetchObject(c, e.Digest, size)
+	if errors.Is(err, errors.ErrUnsupported) { // it is fetched whole if it is opened anew
+		err = fs.fetchObject(c, e.Digest, size)
+	}
+	return err
+}
+
+func (fs *fileSystem) fetchObject(c caller, d cas.Digest, size int64) error {
+	o, err := fs.object(c, d, size)
 	if err != nil {
 		return err
 	}
@@ -88,7 +96,11 @@ func (fs *fileSystem) fetch(c caller, id uint32, size int64) error {
 	}
 	ctx, cancel := fs.within(fs.patience(size))
 	defer cancel()
-	return named(e.Digest, c.during(ctx, o.value.lazy.Fetch))
+	err = c.during(ctx, o.value.lazy.Fetch)
+	if errors.Is(err, errors.ErrUnsupported) {
+		fs.objects.discard(o)
+	}
+	return named(d, err)
 }
 
 // prefetcher reads ahead, on behalf of one wish.
@@ -285,20 +297,20 @@ func (p *prefetcher) readFiles(top uint32) {
 		}
 		batch := files
 		files = nil
-		readers.Go(func() error { return p.readBatch(batch) })
+		readers.Go(func() error { p.readBatch(batch); return nil })
 	}
-	readers.Go(func() error { return p.readBatch(files) })
+	p.readBatch(files)
 	readers.Wait()
 }
 
 // readBatch reads files, the small ones with one question if the source can.
-func (p *prefetcher) readBatch(files []step) error {
+func (p *prefetcher) readBatch(files []step) {
 	source, ok := p.source.(bulkFetcher)
 	var small []step
 	for _, file := range files {
 		switch {
 		case !p.goesOn():
-			return nil
+			return
 		case ok && file.size > 0 && file.size <= sweepFile:
 			small = append(small, file)
 		default:
@@ -306,14 +318,14 @@ func (p *prefetcher) readBatch(files []step) error {
 		}
 	}
 	if len(small) == 0 {
-		return nil
+		return
 	}
 	p.giveWay(fileGivesWay)
 	together := p.fetchMany(source, small)
 	for _, file := range small {
 		switch {
 		case !p.goesOn():
-			return nil
+			return
 		case together == nil:
 			p.stats.objects.Add(1)
 			p.have(file)
@@ -321,7 +333,6 @@ func (p *prefetcher) readBatch(files []step) error {
 			p.readFile(file)
 		}
 	}
-	return nil
 }
 
 // filesBelow yields top or what is below it: the files with something in them,

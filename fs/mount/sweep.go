@@ -19,10 +19,11 @@ const (
 	// A sweep is followed with a window that begins at sweepFirst files and
 	// doubles each time that half of it was read. These bound it in files, in
 	// bytes, and the bytes of each of the files: of those that come in batches,
-	// and of all.
+	// and of all. What is ahead should fit into the memory of a source that has
+	// it at hand until it is read.
 	sweepFirst  = 32
 	sweepWindow = 2048
-	sweepBytes  = 32 << 20
+	sweepBytes  = 12 << 20
 	sweepFile   = 1 << 20
 	sweepLarge  = 16 << 20
 

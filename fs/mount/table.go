@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -55,6 +56,9 @@ type table struct {
 	dirs  []dir
 	alike map[cas.Digest]uint32 // index in dirs of the first one with a tree
 	bytes int64                 // sum of the sizes that are known
+
+	sum      *atomic.Int64 // of the weights of many tables, or nil
+	reported int64         // what of that is this table's
 }
 
 func newTable() *table {
@@ -136,6 +140,7 @@ func (t *table) open(id uint32, digest cas.Digest, content *tree.Tree) (dir, err
 		*t.at(d.first + i) = n
 	}
 	t.copySizes(d)
+	t.report()
 	return d, nil
 }
 
@@ -195,12 +200,43 @@ func (t *table) correct(id uint32, size int64) {
 	n.size = size
 }
 
+// alikeWeight is about what a directory takes in alike, in bytes: the map has
+// between one and two places of that size for each.
+const alikeWeight = 64
+
 // weight returns about how many bytes of memory the table takes.
 func (t *table) weight() int64 {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
+	return t.weigh()
+}
+
+// weigh and report want the lock to be held.
+func (t *table) weigh() int64 {
 	nodes := len(t.pages[0]) + (len(t.pages)-1)*pageSize
-	return int64(nodes)*int64(unsafe.Sizeof(node{})) + int64(cap(t.dirs))*int64(unsafe.Sizeof(dir{}))
+	return int64(nodes)*int64(unsafe.Sizeof(node{})) +
+		int64(cap(t.dirs))*int64(unsafe.Sizeof(dir{})) + int64(len(t.alike))*alikeWeight
+}
+
+// reportTo keeps the weight of the table in sum from now on, and no more in the
+// sum before. Either may be nil.
+func (t *table) reportTo(sum *atomic.Int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.sum != nil {
+		t.sum.Add(-t.reported)
+	}
+	t.sum, t.reported = sum, 0
+	t.report()
+}
+
+func (t *table) report() {
+	if t.sum == nil {
+		return
+	}
+	now := t.weigh()
+	t.sum.Add(now - t.reported)
+	t.reported = now
 }
 
 // totals returns the number of nodes and open directories, and the sum of the

@@ -13,30 +13,36 @@ import (
 // weight returns about how many bytes of memory the tree takes.
 func (v *view) weight() int64 { return viewWeight + v.table.weight() }
 
-// weight returns what all trees take. It wants the lock to be held.
-func (ns *namespace) weight() (sum int64) {
-	for _, v := range ns.byPlace {
-		sum += v.weight()
-	}
-	return sum
+// count notes what a new tree takes, and discount that it is gone.
+func (ns *namespace) count(v *view) {
+	ns.weight.Add(viewWeight)
+	v.table.reportTo(&ns.weight)
+}
+
+func (ns *namespace) discount(v *view) {
+	v.table.reportTo(nil)
+	ns.weight.Add(-viewWeight)
 }
 
 // tidy has idle trees forgotten if there is not enough room. It does so on its
-// own: the kernel does not answer as long as it waits for us.
+// own: the kernel does not answer as long as it waits for us. Trees that were
+// dismissed before, and are still held, are left alone: they make no room.
+// Nothing becomes idle so fast that it is worth while to look all the time.
 func (ns *namespace) tidy() {
-	ns.mu.RLock()
-	excess := ns.weight() - ns.bounds.Enough
-	ns.mu.RUnlock()
+	excess := ns.weight.Load() - ns.bounds.Enough
 	if excess <= 0 || !ns.tidying.CompareAndSwap(false, true) {
 		return
 	}
 	ns.running.Go(func() {
-		defer ns.tidying.Store(false)
+		defer time.AfterFunc(ns.bounds.Idle/100, func() { ns.tidying.Store(false) })
 		views := ns.views()
 		slices.SortFunc(views, func(a, b *view) int { return cmp.Compare(a.used.Load(), b.used.Load()) })
 		for _, v := range views {
 			if excess <= 0 || time.Since(time.Unix(0, v.used.Load())) < ns.bounds.Idle || ns.lifetime.Err() != nil {
 				return
+			}
+			if v.dismissed.Load() {
+				continue
 			}
 			excess -= v.weight()
 			ns.dismiss(v)
@@ -65,6 +71,7 @@ func (ns *namespace) forget(v *view, times int64) {
 	}
 	delete(ns.byPlace, v.place)
 	delete(ns.byDigest, v.root)
+	ns.discount(v)
 	ns.running.Go(v.close)
 	ns.listingChanged()
 }

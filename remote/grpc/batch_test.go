@@ -67,6 +67,12 @@ func serveLiar(t *testing.T, l *liar, timeout time.Duration) *grpc.Store {
 
 func serveAny(t *testing.T, timeout time.Duration, register func(*googlegrpc.Server)) *grpc.Store {
 	t.Helper()
+	return open(t, listen(t, register), timeout)
+}
+
+// listen starts a server and returns its address.
+func listen(t *testing.T, register func(*googlegrpc.Server)) string {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +88,7 @@ func serveAny(t *testing.T, timeout time.Duration, register func(*googlegrpc.Ser
 		s.Stop()
 		<-done
 	})
-	return open(t, listener.Addr().String(), timeout)
+	return listener.Addr().String()
 }
 
 // getAll reads two objects in one call.

@@ -20,52 +20,84 @@ import (
 // it: it may be replaced while we run.
 const askAgain = 5 * time.Minute
 
-// extension remembers whether the server has StoreService, or one of its later
-// calls.
-type extension struct {
-	present     atomic.Bool
-	absentUntil atomic.Int64 // Unix time in nanoseconds
-}
+// absence remembers that the server lacks something.
+type absence struct{ until atomic.Int64 } // Unix time in nanoseconds
 
-func (e *extension) isAbsent() bool { return time.Now().UnixNano() < e.absentUntil.Load() }
+func (a *absence) holds() bool { return time.Now().UnixNano() < a.until.Load() }
 
-// missing tells whether err says that the server lacks the extension, and
-// remembers it.
-func (e *extension) missing(err error) bool {
+func (a *absence) begin() { a.until.Store(time.Now().Add(askAgain).UnixNano()) }
+
+// missing tells whether err says that the server lacks the call, and remembers
+// it.
+func (a *absence) missing(err error) bool {
 	absent := status.Code(err) == codes.Unimplemented
-	if absent || err == nil {
-		e.set(!absent)
+	if absent {
+		a.begin()
 	}
 	return absent
 }
 
-func (e *extension) set(present bool) {
-	e.present.Store(present)
-	if !present {
-		e.absentUntil.Store(time.Now().Add(askAgain).UnixNano())
-	}
+// extension is what is known of the server's StoreService.
+type extension struct {
+	absent  absence
+	present atomic.Bool // some call of it succeeded
+
+	asking chan struct{} // holds a token while somebody asks what the server can do
+	known  atomic.Bool   // what that is, which stands below
+	slices absence
+	zstd   atomic.Bool
 }
 
-// extended tells whether the server has the extension, asking it if that is not
-// known.
-func (s *Store) extended(ctx context.Context) (bool, error) {
-	if s.extension.present.Load() {
-		return true, nil
+func (e *extension) isAbsent() bool { return e.absent.holds() }
+
+// missing tells whether the error of a call says that the server lacks the
+// extension, and remembers what it says.
+func (e *extension) missing(err error) bool {
+	absent := e.absent.missing(err)
+	switch {
+	case absent: // the server may be another one than before
+		e.present.Store(false)
+		e.known.Store(false)
+	case err == nil:
+		e.present.Store(true)
 	}
-	if s.extension.isAbsent() {
-		return false, nil
+	return absent
+}
+
+func (e *extension) learn(can []pb.Capability) {
+	if !slices.Contains(can, pb.Capability_CAPABILITY_READ_SLICE) {
+		e.slices.begin()
+	}
+	e.zstd.Store(slices.Contains(can, pb.Capability_CAPABILITY_ZSTD))
+	e.known.Store(true)
+}
+
+// extended tells whether the server has the extension. It returns when it is
+// known what the server can do, for which one call asks at a time.
+func (s *Store) extended(ctx context.Context) (bool, error) {
+	e := &s.extension
+	if e.known.Load() || e.isAbsent() {
+		return e.known.Load(), nil
 	}
 	ctx, dog := wire.Watch(ctx, s.opt.Timeout)
 	defer dog.Stop()
+	select {
+	case e.asking <- struct{}{}:
+		defer func() { <-e.asking }()
+	case <-ctx.Done():
+		return false, s.fail(ctx, cas.Digest{}, nil)
+	}
+	if e.known.Load() || e.isAbsent() { // now
+		return e.known.Load(), nil
+	}
 	answer, err := s.store.GetCapabilities(ctx, &pb.GetCapabilitiesRequest{})
-	if s.extension.missing(err) {
+	if e.missing(err) {
 		return false, nil
 	}
 	if err != nil {
 		return false, s.fail(ctx, cas.Digest{}, err)
 	}
-	s.slicing.set(slices.Contains(answer.Capability, pb.Capability_CAPABILITY_READ_SLICE))
-	s.zstd.Store(slices.Contains(answer.Capability, pb.Capability_CAPABILITY_ZSTD))
+	e.learn(answer.Capability)
 	return true, nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -149,22 +148,7 @@ func (j *jolt) WriteObject(stream googlegrpc.ClientStreamingServer[pb.WriteObjec
 // serve offers s on loopback and returns a client of it.
 func serve(t *testing.T, s pb.CacheServiceServer, timeout time.Duration) *grpc.Store {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := googlegrpc.NewServer()
-	pb.RegisterCacheServiceServer(server, s)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		server.Serve(l)
-	}()
-	t.Cleanup(func() {
-		server.Stop()
-		<-done
-	})
-	return open(t, l.Addr().String(), timeout)
+	return serveAny(t, timeout, func(server *googlegrpc.Server) { pb.RegisterCacheServiceServer(server, s) })
 }
 
 func open(t *testing.T, address string, timeout time.Duration) *grpc.Store {

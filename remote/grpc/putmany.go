@@ -89,7 +89,7 @@ func (w *batchWriter) run(objects cas.Objects) error {
 }
 
 func (w *batchWriter) send(objects cas.Objects) error {
-	packer := bulk.NewPacker(w.sendMessage, &w.store.link, w.store.zstd.Load())
+	packer := bulk.NewPacker(w.sendMessage, &w.store.link, w.store.extension.zstd.Load())
 	defer packer.Free()
 	number := uint64(0)
 	w.dog.Sleep()

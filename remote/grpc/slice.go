@@ -21,7 +21,7 @@ import (
 // server has said that it does not send slices, it is not asked again for five
 // minutes.
 func (s *Store) Slice(ctx context.Context, d cas.Digest, slice bao.Slice) (io.ReadCloser, error) {
-	if d.Algorithm() != cas.BLAKE3 || s.extension.isAbsent() || s.slicing.isAbsent() {
+	if d.Algorithm() != cas.BLAKE3 || s.extension.isAbsent() || s.extension.slices.holds() {
 		return nil, s.unsliced(d)
 	}
 	ctx, dog := wire.Watch(ctx, s.opt.Timeout)
@@ -31,7 +31,7 @@ func (s *Store) Slice(ctx context.Context, d cas.Digest, slice bao.Slice) (io.Re
 		return &sliceReader{r, s, slice.EncodedSize()}, nil
 	}
 	defer r.Close()
-	if s.slicing.missing(err) {
+	if s.extension.slices.missing(err) {
 		return nil, s.unsliced(d)
 	}
 	return nil, s.fail(ctx, d, err)

@@ -7,7 +7,6 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -46,16 +45,16 @@ type Store struct {
 
 	store     pb.StoreServiceClient
 	extension extension
-	slicing   extension // ReadSlice
-	zstd      atomic.Bool
 	link      bulk.Link // to the server
 }
 
 // Open returns the store at address, a HOST:PORT. It does not connect: the
 // first call does. Errors name the server as url.
-func Open(url, address string, opt Options) (*Store, error) {
-	s := &Store{url: url, opt: opt}
-	conn, err := grpc.NewClient("dns:///"+address, append(security(opt),
+func Open(url, address string, opt Options) (*Store, error) { return open(url, address, opt) }
+
+func open(url, address string, opt Options, more ...grpc.DialOption) (*Store, error) {
+	s := &Store{url: url, opt: opt, extension: extension{asking: make(chan struct{}, 1)}}
+	conn, err := grpc.NewClient("dns:///"+address, append(append(security(opt), more...),
 		grpc.WithStatsHandler(s.link.Handler()),
 		grpc.WithInitialWindowSize(bulk.Window),
 		grpc.WithInitialConnWindowSize(bulk.ConnectionWindow),

@@ -99,7 +99,7 @@ func newGRPC(opt Options) *grpc.Server {
 	return grpc.NewServer(
 		grpc.ForceServerCodecV2(bulk.Codec),
 		grpc.StatsHandler(bulk.Links()),
-		grpc.InitialWindowSize(bulk.Window),
+		grpc.InitialWindowSize(bulk.UploadWindow),
 		grpc.InitialConnWindowSize(bulk.ConnectionWindow),
 		grpc.ReadBufferSize(bufSize),
 		grpc.WriteBufferSize(bufSize),

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"io"
+	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -54,10 +55,11 @@ func wireSizes(sizes []int64) []uint64 {
 	return out
 }
 
-// toFailure is toStatus for one object of many.
+// toFailure is toStatus for one object of many. The names in err may be any
+// bytes, and what protobuf sends as text must be UTF-8.
 func toFailure(err error) *pb.Status {
 	st := status.Convert(toStatus(err))
-	failure := &pb.Status{Code: uint32(st.Code()), Message: st.Message()}
+	failure := &pb.Status{Code: uint32(st.Code()), Message: strings.ToValidUTF8(st.Message(), "\uFFFD")}
 	if got := gotOf(err); !got.IsZero() {
 		failure.Got, _ = got.AppendBinary(nil)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/fstree/fstree/cas"
 	pb "github.com/fstree/fstree/proto"
 	"github.com/fstree/fstree/remote/internal/bulk"
+	"github.com/fstree/fstree/remote/internal/crew"
 )
 
 // maxResults bounds the results of one message.
@@ -21,12 +22,8 @@ const maxResults = 1000
 func (s *storeService) WriteObjects(stream grpc.BidiStreamingServer[pb.WriteObjectsRequest, pb.WriteObjectsResponse]) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
-	w := &batchWriter{
-		store:   s.server.store,
-		ctx:     ctx,
-		slots:   make(chan struct{}, s.server.opt.Parallel),
-		results: make(chan *pb.WriteResult, maxResults),
-	}
+	w := &batchWriter{store: s.server.store, results: make(chan *pb.WriteResult, maxResults)}
+	w.writing, w.ctx = crew.New(ctx, s.server.opt.Parallel)
 	var acknowledging sync.WaitGroup
 	acknowledging.Go(func() {
 		if err := acknowledge(stream, w.results); err != nil {
@@ -64,8 +61,7 @@ func acknowledge(stream grpc.BidiStreamingServer[pb.WriteObjectsRequest, pb.Writ
 type batchWriter struct {
 	store   cas.Store
 	ctx     context.Context
-	slots   chan struct{}
-	writing sync.WaitGroup
+	writing *crew.Crew
 	results chan *pb.WriteResult
 }
 
@@ -102,14 +98,9 @@ func (w *batchWriter) write(number uint64, d cas.Digest, in bulk.Incoming, unpac
 	case !in.Whole:
 		w.done(number, w.store.Put(w.ctx, d, unpacker))
 	default:
-		select {
-		case w.slots <- struct{}{}:
-		case <-w.ctx.Done():
-			return context.Cause(w.ctx)
-		}
-		w.writing.Go(func() {
-			defer func() { <-w.slots }()
+		return w.writing.Do(func() error {
 			w.done(number, w.store.Put(w.ctx, d, bytes.NewReader(in.Data)))
+			return nil
 		})
 	}
 	return nil

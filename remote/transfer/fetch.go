@@ -12,6 +12,7 @@ import (
 
 	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/tree"
+	"github.com/fstree/fstree/remote/internal/crew"
 )
 
 // fetch copies files from far to near.
@@ -35,8 +36,7 @@ func (p *puller) fetchWhole(ctx context.Context, ds []cas.Digest) error {
 	if len(ds) == 0 {
 		return nil
 	}
-	storing, ctx := errgroup.WithContext(ctx)
-	storing.SetLimit(p.opt.perStream())
+	storing, ctx := crew.New(ctx, p.opt.perStream())
 	b := newBatch(ds)
 	err := p.patience.try(ctx, func() error {
 		return cas.GetUnverified(ctx, p.far, b.left(), p.opt.perStream(), func(d cas.Digest, r io.Reader, err error) error {
@@ -59,20 +59,18 @@ func (p *puller) fetchWhole(ctx context.Context, ds []cas.Digest) error {
 
 // keep stores d near, the bytes of r: at once if it is large, beside others if
 // it is small.
-func (p *puller) keep(ctx context.Context, storing *errgroup.Group, d cas.Digest, r io.Reader) error {
+func (p *puller) keep(ctx context.Context, storing *crew.Crew, d cas.Digest, r io.Reader) error {
 	if whole, ok := r.(*bytes.Reader); ok {
-		storing.Go(func() error { return p.put(ctx, d, whole, false) })
-		return nil
+		return storing.Do(func() error { return p.put(ctx, d, whole, false) })
 	}
 	head := heads.Get().(*[headSize]byte)
 	n, err := io.ReadFull(r, head[:])
 	switch err {
 	case io.EOF, io.ErrUnexpectedEOF: // all of it, says r; near sees whether that is so
-		storing.Go(func() error {
+		return storing.Do(func() error {
 			defer heads.Put(head)
 			return p.put(ctx, d, bytes.NewReader(head[:n]), false)
 		})
-		return nil
 	case nil:
 		err = p.put(ctx, d, io.MultiReader(bytes.NewReader(head[:]), r), false)
 	}

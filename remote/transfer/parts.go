@@ -16,12 +16,14 @@ const (
 	// parts that outlast a broken connection and the end of the process.
 	partSize = 16 << 20
 
-	// pieceSize is what is fetched of such an object with one call.
-	pieceSize = 32 << 20
+	// pieceSize is what is fetched of such an object with one call. It fits into
+	// the window of a stream, so that all of it is sent without an answer.
+	pieceSize = 16 << 20
 
-	// pieces is how many of them are under way at once: one is received and
-	// verified while the other is written, or about to begin.
-	pieces = 2
+	// pieces is how many of them are under way at once, of all objects together:
+	// what a network holds that is fast and far, and what a receiver must hold
+	// that is slower than the network.
+	pieces = 4
 
 	// sideBySide is how many such objects one stream's share is. While one
 	// begins, the bytes of the other flow.
@@ -128,6 +130,12 @@ func (p *puller) fillIn(ctx context.Context, f file) error {
 type span struct{ off, n int64 }
 
 func (p *puller) fillPiece(ctx context.Context, object bao.PartialObject, d cas.Digest, piece span) error {
+	select {
+	case p.pieces <- struct{}{}:
+		defer func() { <-p.pieces }()
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 	return p.patience.try(ctx, func() error {
 		before := piece.missingOf(object)
 		err := p.addMissing(ctx, object, d, piece)

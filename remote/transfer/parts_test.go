@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"testing"
 	"time"
@@ -17,7 +18,7 @@ import (
 	"github.com/fstree/fstree/remote/transfer"
 )
 
-const largeSize = 64 << 20
+const largeSize = 96 << 20
 
 // largeTree is a tree with a large file and a small one.
 func largeTree(t *testing.T) (*memory.Store, cas.Digest) {
@@ -32,41 +33,42 @@ func largeTree(t *testing.T) (*memory.Store, cas.Digest) {
 		treetest.File(t, s, "small", "small")).Digest
 }
 
-// unread is what a cut connection may take with it: what was sent, and not yet
-// read.
-const unread = 30 << 20
+// unread is what a cut connection may take with it: the pieces that are under
+// way.
+const unread = 64 << 20
 
 func TestLargeFileGoesOnWhereTheConnectionBroke(t *testing.T) {
 	store, root := largeTree(t)
-	counted, address := newLink(t, serve(t, store), 0)
+	counted := behind(t, serve(t, store), 0)
 	near, r := &memory.Store{}, newRecord()
-	counted.cutAfter(48 << 20)
-	if err := transfer.Pull(t.Context(), openRemote(t, address), near, root, transfer.Options{Observer: r}); err != nil {
+	counted.CutAfter(unread + 16<<20)
+	if err := transfer.Pull(t.Context(), openRemote(t, counted.Address()), near, root, transfer.Options{Observer: r}); err != nil {
 		t.Fatal(err)
 	}
 	expectClosure(t, near, root)
 	r.expect(t, store.Len())
-	if c := counted.take(); c.down > largeSize+unread {
-		t.Errorf("%d MiB came", c.down>>20)
+	if c := counted.Take(); c.Down > largeSize+unread {
+		t.Errorf("%d MiB came", c.Down>>20)
 	}
 }
 
 func TestNextPullGoesOnWhereTheLastOneEnded(t *testing.T) {
 	store, root := largeTree(t)
-	counted, address := newLink(t, serve(t, store), 0)
+	counted := behind(t, serve(t, store), 0)
 	near := &memory.Store{}
 	ctx, end := context.WithCancel(t.Context())
-	err := transfer.Pull(ctx, openRemote(t, address), ending{near, 16 << 20, end}, root, transfer.Options{})
+	const kept = 12 << 20
+	err := transfer.Pull(ctx, openRemote(t, counted.Address()), ending{near, kept, end}, root, transfer.Options{})
 	if !errors.Is(err, context.Canceled) {
 		t.Fatalf("%v", err)
 	}
-	counted.take()
-	if err := transfer.Pull(t.Context(), openRemote(t, address), near, root, transfer.Options{}); err != nil {
+	counted.Take()
+	if err := transfer.Pull(t.Context(), openRemote(t, counted.Address()), near, root, transfer.Options{}); err != nil {
 		t.Fatal(err)
 	}
 	expectClosure(t, near, root)
-	if c := counted.take(); c.down > 50<<20 {
-		t.Errorf("%d MiB came again", c.down>>20)
+	if c := counted.Take(); c.Down > largeSize-kept+1<<20 {
+		t.Errorf("%d MiB came again", c.Down>>20)
 	}
 }
 
@@ -165,5 +167,38 @@ func TestWrongSizeEndsThePull(t *testing.T) {
 	err := transfer.Pull(t.Context(), doubling{slicing{store, nil}}, &memory.Store{}, root, transfer.Options{})
 	if !errors.As(err, new(*bao.Error)) || time.Since(start) > 20*time.Second {
 		t.Errorf("%v", err)
+	}
+}
+
+// counting counts the slices that are read at once.
+type counting struct {
+	*memory.Store
+	calls *calls
+}
+
+func (c counting) Slice(ctx context.Context, d cas.Digest, slice bao.Slice) (io.ReadCloser, error) {
+	c.calls.pause()
+	return c.Store.Slice(ctx, d, slice)
+}
+
+// TestPiecesUnderWayAreFewHoweverManyFilesThereAre: each may lie in memory.
+func TestPiecesUnderWayAreFewHoweverManyFilesThereAre(t *testing.T) {
+	s := &memory.Store{}
+	var entries []tree.Entry
+	for i := range 5 {
+		d, _, err := s.Add(t.Context(), bytes.NewReader(castest.Bytes(33<<20, uint64(i))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		entries = append(entries, tree.Entry{Name: fmt.Sprint("large", i), Type: tree.File, Perm: 0o644, Digest: d})
+	}
+	root := treetest.Dir(t, s, "", entries...).Digest
+	near, made := &memory.Store{}, &calls{}
+	if err := transfer.Pull(t.Context(), counting{s, made}, near, root, transfer.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	expectClosure(t, near, root)
+	if all, most := made.all.Load(), made.most.Load(); all != 15 || most != 4 {
+		t.Errorf("%d pieces, %d at once, want 15 and 4", all, most)
 	}
 }

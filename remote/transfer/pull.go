@@ -8,6 +8,7 @@ import (
 
 	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/tree"
+	"github.com/fstree/fstree/remote/internal/crew"
 )
 
 // Pull makes near hold the closure of root. What near lacks comes from far,
@@ -23,7 +24,7 @@ func Pull(ctx context.Context, far cas.Getter, near cas.Store, root cas.Digest, 
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(streams)
-	p := puller{far: far, near: near, parts: partsOf(far, near), opt: opt, patience: patience{limit: opt.Patience}, group: group,
+	p := puller{far: far, near: near, parts: partsOf(far, near), opt: opt, patience: patience{limit: opt.Patience}, group: group, pieces: make(chan struct{}, pieces),
 		marks: marks, seen: map[cas.Digest]struct{}{}}
 	walkErr := p.walk(ctx, root)
 	err := group.Wait()
@@ -44,6 +45,7 @@ type puller struct {
 	opt      Options
 	patience patience
 	group    *errgroup.Group
+	pieces   chan struct{} // holds a token for each that is under way
 
 	marks   tree.Marks
 	read    list                    // trees, each behind one that names it
@@ -121,8 +123,7 @@ func (p *puller) readFar(ctx context.Context, gaps, have []cas.Digest) error {
 }
 
 func (p *puller) keepClosures(ctx context.Context, gaps, have []cas.Digest) error {
-	storing, reading := errgroup.WithContext(ctx)
-	storing.SetLimit(p.opt.Parallel)
+	storing, reading := crew.New(ctx, p.opt.Parallel)
 	source := farTrees{p.far, p.near, setOf(gaps)}
 	err := tree.WalkSized(reading, source, gaps, have, p.opt.Parallel, func(s tree.Sized) error {
 		if s.Err == errKnown {
@@ -133,7 +134,9 @@ func (p *puller) keepClosures(ctx context.Context, gaps, have []cas.Digest) erro
 		}
 		p.patience.success()
 		p.opt.Observer.Missing(s.Digest, true)
-		storing.Go(func() error { return p.keepTree(reading, s) })
+		if err := storing.Do(func() error { return p.keepTree(reading, s) }); err != nil {
+			return err
+		}
 		p.read.add(s.Digest)
 		p.named = append(p.named, namesIn(s.Tree).trees...)
 		return p.noteFiles(ctx, s.Tree, s.Sizes)

@@ -75,16 +75,22 @@ func (p *pusher) find(ctx context.Context, root cas.Digest) error {
 func (p *pusher) findFirst(ctx context.Context, root cas.Digest) (gaps []cas.Digest, known map[cas.Digest]struct{}, err error) {
 	complete := false
 	group, asking := errgroup.WithContext(ctx)
+	walking, needless := context.WithCancel(asking)
+	defer needless()
 	group.Go(func() (err error) {
-		gaps, err = p.findGaps(asking, []cas.Digest{root})
+		if gaps, err = p.findGaps(asking, []cas.Digest{root}); len(gaps) == 0 {
+			needless()
+		}
 		return err
 	})
 	group.Go(func() (err error) {
-		complete, err = p.hasClosures(asking, p.opt.Have)
+		if complete, err = p.hasClosures(asking, p.opt.Have); !complete {
+			needless()
+		}
 		return err
 	})
 	group.Go(func() error {
-		known = held(asking, p.from, p.opt.Have, p.opt.Parallel)
+		known = held(walking, p.from, p.opt.Have, p.opt.Parallel)
 		return nil
 	})
 	if err := group.Wait(); err != nil || !complete {
@@ -223,23 +229,26 @@ func (p *pusher) sendTrees(ctx context.Context) error {
 // it has sent one: waiting for the end of a call costs a round trip.
 func (p *pusher) send(ctx context.Context, ds []cas.Digest, areTrees bool) error {
 	q := &queue{waiting: ds}
+	calls := min(uploads, len(ds)/perCall+1)
+	parallel := max(p.opt.Parallel/calls, 1)
 	group, sending := errgroup.WithContext(ctx)
-	for range min(uploads, len(ds)/perCall+1) {
-		group.Go(func() error { return p.sendSome(sending, q, areTrees) })
+	for range calls {
+		group.Go(func() error { return p.sendSome(sending, q, parallel, areTrees) })
 	}
 	return group.Wait()
 }
 
 // sendSome sends objects of q in one call, and those that were not acknowledged
-// again if it breaks.
-func (p *pusher) sendSome(ctx context.Context, q *queue, areTrees bool) error {
+// again if it breaks. Where each object has a call of its own, so many of those
+// are made at once.
+func (p *pusher) sendSome(ctx context.Context, q *queue, parallel int, areTrees bool) error {
 	mine := q.share()
 	return p.patience.try(ctx, func() error {
 		if mine.again(); mine.empty() {
 			return nil
 		}
 		var absent error
-		err := cas.PutMany(ctx, p.far, p.opening(ctx, mine, &absent), p.opt.perStream(), func(d cas.Digest, err error) error {
+		err := cas.PutMany(ctx, p.far, p.opening(ctx, mine, parallel, &absent), parallel, func(d cas.Digest, err error) error {
 			if err != nil {
 				return err
 			}
@@ -258,12 +267,12 @@ func (p *pusher) sendSome(ctx context.Context, q *queue, areTrees bool) error {
 // openBatch is how many objects one call opens to send them.
 const openBatch = 64
 
-// opening iterates over objects to send. It ends early at one that can't be
-// opened, and sets *failure.
-func (p *pusher) opening(ctx context.Context, mine *share, failure *error) cas.Objects {
+// opening iterates over objects to send, and reads so many at once. It ends
+// early at one that can't be opened, and sets *failure.
+func (p *pusher) opening(ctx context.Context, mine *share, parallel int, failure *error) cas.Objects {
 	return func(yield func(cas.Digest, cas.Object) bool) {
 		for ds := mine.take(openBatch); len(ds) > 0; ds = mine.take(openBatch) {
-			err := cas.GetMany(ctx, p.from, ds, p.opt.perStream(), func(d cas.Digest, o cas.Object, err error) error {
+			err := cas.GetMany(ctx, p.from, ds, parallel, func(d cas.Digest, o cas.Object, err error) error {
 				if err == nil && !yield(d, o) {
 					err = errEnough
 				}

@@ -14,6 +14,7 @@ import (
 	"github.com/fstree/fstree/cas/memory"
 	"github.com/fstree/fstree/cas/tree"
 	"github.com/fstree/fstree/cas/tree/treetest"
+	"github.com/fstree/fstree/internal/relay"
 	"github.com/fstree/fstree/remote"
 	"github.com/fstree/fstree/remote/server"
 	"github.com/fstree/fstree/remote/transfer"
@@ -22,6 +23,18 @@ import (
 // remoteDelay is long enough for calls that are made side by side to be made
 // before the first of them is answered.
 const remoteDelay = 300 * time.Millisecond
+
+// behind returns a relay to the server at address, which holds up what the
+// server says: calls that are made side by side are then seen to be.
+func behind(t *testing.T, address string, delay time.Duration) *relay.Relay {
+	t.Helper()
+	r, err := relay.New(address, relay.Delay{Down: delay})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.Close)
+	return r
+}
 
 // serve starts a server of store, and returns its address.
 func serve(t *testing.T, store cas.Store) string {
@@ -80,23 +93,23 @@ func TestRoundTripsDoNotGrowWithTheTree(t *testing.T) {
 			first := deepTree(t, store, shape.dirs, shape.depth, "before")
 			second := deepTree(t, store, shape.dirs, shape.depth, "after")
 			server, near := &memory.Store{}, &memory.Store{}
-			counted, address := newLink(t, serve(t, server), remoteDelay)
+			counted := behind(t, serve(t, server), remoteDelay)
 
 			// A command has one connection; so have these.
 			push := func(root cas.Digest, have ...cas.Digest) error {
-				return transfer.Push(t.Context(), store, openRemote(t, address), root, transfer.Options{Parallel: 64, Have: have})
+				return transfer.Push(t.Context(), store, openRemote(t, counted.Address()), root, transfer.Options{Parallel: 64, Have: have})
 			}
 			pull := func(root cas.Digest, have ...cas.Digest) error {
-				return transfer.Pull(t.Context(), openRemote(t, address), near, root, transfer.Options{Parallel: 64, Have: have})
+				return transfer.Pull(t.Context(), openRemote(t, counted.Address()), near, root, transfer.Options{Parallel: 64, Have: have})
 			}
 			expect := func(what string, err error, rounds int, bytes int64) {
 				t.Helper()
-				c := counted.take()
-				t.Logf("%s: %d round trips, %d calls, %d bytes up, %d bytes down", what, c.rounds, c.calls, c.up, c.down)
+				c := counted.Take()
+				t.Logf("%s: %d round trips, %d calls, %d bytes up, %d bytes down", what, c.Rounds, c.Calls, c.Up, c.Down)
 				if err != nil {
 					t.Fatalf("%s: %v", what, err)
 				}
-				if c.rounds > rounds || bytes > 0 && c.up+c.down > bytes {
+				if c.Rounds > rounds || bytes > 0 && c.Up+c.Down > bytes {
 					t.Errorf("%s: more than %d round trips or %d bytes", what, rounds, bytes)
 				}
 			}
@@ -117,9 +130,9 @@ func TestRoundTripsDoNotGrowWithTheTree(t *testing.T) {
 func TestRangeOfAnObjectIsOneRoundTrip(t *testing.T) {
 	store := &memory.Store{}
 	d, size, _ := store.Add(t.Context(), bytes.NewReader(castest.Bytes(64<<20, 1)))
-	counted, address := newLink(t, serve(t, store), remoteDelay)
+	counted := behind(t, serve(t, store), remoteDelay)
 	slice := bao.Slice{Size: size, Off: 32 << 20, Len: 4 << 10, ProveSize: true}
-	r, err := openRemote(t, address).(bao.Slicer).Slice(t.Context(), d, slice)
+	r, err := openRemote(t, counted.Address()).(bao.Slicer).Slice(t.Context(), d, slice)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -127,8 +140,8 @@ func TestRangeOfAnObjectIsOneRoundTrip(t *testing.T) {
 	if n, err := io.Copy(io.Discard, r); err != nil || n != slice.EncodedSize() {
 		t.Fatal(n, err)
 	}
-	if c := counted.take(); c.calls != 1 || c.up+c.down > 100<<10 {
-		t.Errorf("%d calls, %d bytes up, %d bytes down", c.calls, c.up, c.down)
+	if c := counted.Take(); c.Calls != 1 || c.Up+c.Down > 100<<10 {
+		t.Errorf("%d calls, %d bytes up, %d bytes down", c.Calls, c.Up, c.Down)
 	}
 }
 

@@ -8,30 +8,29 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/fstree/fstree/internal/relay"
 	"github.com/fstree/fstree/scripts/internal/bench"
 )
 
 // coldRandom reads a little of a big file of which nothing is here.
 func coldRandom(s *site) error {
-	var c bench.Traffic
+	var c relay.Traffic
 	var took time.Duration
-	err := s.cold(*delay, func(dir string, l *bench.Link) error {
+	err := s.cold(*delay, func(dir string, r *relay.Relay) (err error) {
 		if _, err := os.Stat(filepath.Join(dir, "big")); err != nil {
 			return err
 		}
 		time.Sleep(5 * *delay) // what the mount reads ahead
-		l.Take()
-		start := time.Now()
-		err := readRandom(filepath.Join(dir, "big"), 1)
-		took = time.Since(start)
-		c = l.Take()
+		r.Take()
+		took, err = bench.Timed(func() error { return readRandom(filepath.Join(dir, "big"), 1) })
+		c = r.Take()
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	report("cold 4 KiB of the big file, far", fmt.Sprintf("%.1f ms, %d KiB moved", ms(took), c.Down>>10), "256 KiB", c.Down <= 256<<10)
-	report("cold 4 KiB of the big file, far", fmt.Sprintf("%d calls in %d rounds", c.Calls, c.Rounds), "3 round trips", c.Rounds <= 3)
+	bench.Note("cold 4 KiB of the big file, far", fmt.Sprintf("%.1f ms, %d KiB moved", bench.MS(took), c.Down>>10), c.Down <= 256<<10, "256 KiB")
+	bench.Note("cold 4 KiB of the big file, far", fmt.Sprintf("%d calls in %d rounds", c.Calls, c.Rounds), c.Rounds <= 3, "3 round trips")
 	return nil
 }
 
@@ -74,50 +73,48 @@ func readAll(path string) error {
 // end.
 func coldSequential(s *site) error {
 	for _, delay := range []time.Duration{0, *delay} {
-		took, err := race(
-			func() (took time.Duration, err error) {
-				err = s.cold(delay, func(dir string, _ *bench.Link) error {
-					took, err = timed(func() error { return readAll(filepath.Join(dir, "big")) })()
+		err := race(fmt.Sprintf("cold read of the big file, %v", delay), 1/0.7, "pull",
+			bench.Contestant{Timed: func() (took time.Duration, err error) {
+				err = s.cold(delay, func(dir string, _ *relay.Relay) (err error) {
+					took, err = bench.Timed(func() error { return readAll(filepath.Join(dir, "big")) })
 					return err
 				})
-				os.RemoveAll(s.path("cache"))
+				os.RemoveAll(s.Path("cache"))
 				return took, err
-			},
-			func() (time.Duration, error) {
+			}},
+			bench.Contestant{Timed: func() (time.Duration, error) {
 				took, err := s.farPull(delay, s.root)
-				os.RemoveAll(s.path("pulled"))
+				os.RemoveAll(s.Path("pulled"))
 				return took, err
-			})
+			}})
 		if err != nil {
 			return err
 		}
-		compare(fmt.Sprintf("cold read of the big file, %v", delay), "pull", took, 1/0.7)
 	}
 	return nil
 }
 
 // localFile reads a big file that is here already.
 func localFile(s *site) error {
-	native := filepath.Join(s.path("tree"), "big")
-	size := int64(*big) << 20
+	native := filepath.Join(s.Path("tree"), "big")
 	for _, mode := range []string{"cached", "passthrough"} {
-		first, err := race(
-			func() (took time.Duration, err error) {
-				err = s.local(func(dir string) error {
-					took, err = timed(func() error { return readAll(filepath.Join(dir, "big")) })()
+		costs, err := bench.Race(*rounds,
+			bench.Contestant{Timed: func() (took time.Duration, err error) {
+				err = s.local(func(dir string) (err error) {
+					took, err = bench.Timed(func() error { return readAll(filepath.Join(dir, "big")) })
 					return err
 				}, "--mode", mode)
 				return took, err
-			},
-			timed(func() error { return readAll(native) }))
+			}},
+			bench.Contestant{Work: func() error { return readAll(native) }})
 		if err != nil {
 			return err
 		}
 		if mode == "cached" {
-			got := rate(size, first[0])
-			report("first read, cached", fmt.Sprintf("%.2f GB/s, native %.2f GB/s", got/1e9, rate(size, first[1])/1e9), "2 GB/s", got >= 2e9)
+			got := speed(costs[0])
+			bench.Note("first read, cached", fmt.Sprintf("%.2f GB/s, native %.2f GB/s", got, speed(costs[1])), got >= 2, "2 GB/s")
 		} else {
-			compare("first read, "+mode, "native", first, 1/0.95)
+			bench.Report("first read, "+mode, costs[0], "native", costs[1], 1/0.95)
 		}
 		err = s.local(func(dir string) error { return again(mode, filepath.Join(dir, "big"), native) }, "--mode", mode)
 		if err != nil {
@@ -127,24 +124,22 @@ func localFile(s *site) error {
 	return nil
 }
 
+// speed returns how many GB of the big file were read in a second.
+func speed(cost bench.Cost) float64 { return float64(int64(*big)<<20) / cost.Wall.Seconds() / 1e9 }
+
 // again reads what the kernel has seen before.
 func again(mode, path, native string) error {
 	if err := readAll(path); err != nil {
 		return err
 	}
-	took, err := race(timed(func() error { return readAll(path) }), timed(func() error { return readAll(native) }))
-	if err != nil {
+	err := race("warm read, "+mode, 1/0.95, "native",
+		bench.Contestant{Work: func() error { return readAll(path) }},
+		bench.Contestant{Work: func() error { return readAll(native) }})
+	if err != nil || mode != "passthrough" {
 		return err
-	}
-	compare("warm read, "+mode, "native", took, 1/0.95)
-	if mode != "passthrough" {
-		return nil
 	}
 	const reads = 100_000
-	took, err = race(timed(func() error { return readRandom(path, reads) }), timed(func() error { return readRandom(native, reads) }))
-	if err != nil {
-		return err
-	}
-	compare("random 4 KiB, "+mode, "native", took, 1/0.9)
-	return nil
+	return race("random 4 KiB, "+mode, 1/0.9, "native",
+		bench.Contestant{Work: func() error { return readRandom(path, reads) }},
+		bench.Contestant{Work: func() error { return readRandom(native, reads) }})
 }

@@ -8,7 +8,6 @@ package main
 import (
 	"flag"
 	"fmt"
-	"log"
 	"os"
 	"path/filepath"
 	"strings"
@@ -27,14 +26,7 @@ var (
 	only   = flag.String("only", "", "run only the measurements with this word in their name")
 )
 
-func main() {
-	log.SetFlags(0)
-	log.SetPrefix("bench-mount: ")
-	flag.Parse()
-	if err := benchmark(); err != nil {
-		log.Fatal(err)
-	}
-}
+func main() { bench.Main("bench-mount", benchmark) }
 
 // measurement is a part of the table, about one tree.
 type measurement struct {
@@ -43,10 +35,6 @@ type measurement struct {
 }
 
 func benchmark() error {
-	binary, err := filepath.Abs(*fstree)
-	if err != nil {
-		return err
-	}
 	fmt.Printf("best of %d rounds, in %s; far is %v away, each way\n", *rounds, *where, *delay)
 	for _, tree := range []struct {
 		make func(dir string) (string, error)
@@ -74,7 +62,7 @@ func benchmark() error {
 		if len(wanted) == 0 {
 			continue
 		}
-		if err := measure(binary, tree.make, wanted); err != nil {
+		if err := measure(tree.make, wanted); err != nil {
 			return err
 		}
 	}
@@ -82,15 +70,15 @@ func benchmark() error {
 }
 
 // measure makes a tree and a server that has it, and takes both away again.
-func measure(binary string, make func(dir string) (string, error), wanted []measurement) error {
-	base, err := os.MkdirTemp(*where, "bench-mount-")
+func measure(make func(dir string) (string, error), wanted []measurement) error {
+	place, err := bench.NewPlace(*where, *fstree)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(base)
-	s := &site{base: base, binary: binary}
+	defer place.Close()
+	s := &site{Place: place}
 	defer s.stop()
-	name, err := make(s.path("tree"))
+	name, err := make(s.Path("tree"))
 	if err != nil {
 		return err
 	}

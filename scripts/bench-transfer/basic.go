@@ -2,77 +2,16 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"time"
-
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/memory"
 	"github.com/fstree/fstree/cas/tree"
-	pb "github.com/fstree/fstree/proto"
 	"github.com/fstree/fstree/remote"
 	"github.com/fstree/fstree/remote/transfer"
 	"github.com/fstree/fstree/scripts/internal/bench"
 )
-
-// oldServer is a server with the four basic calls alone, over a map.
-type oldServer struct {
-	pb.UnimplementedCacheServiceServer
-	store *memory.Store
-}
-
-func (o *oldServer) HasObject(ctx context.Context, r *pb.HasObjectRequest) (*pb.HasObjectResponse, error) {
-	present, err := o.store.Has(ctx, digests(r.Digest))
-	return &pb.HasObjectResponse{Present: present}, err
-}
-
-func digests(texts []string) []cas.Digest {
-	ds := make([]cas.Digest, len(texts))
-	for i, text := range texts {
-		ds[i], _ = cas.ParseDigest(text)
-	}
-	return ds
-}
-
-func (o *oldServer) HasTree(r *pb.HasTreeRequest, stream grpc.ServerStreamingServer[pb.HasTreeResponse]) error {
-	return tree.FindMissing(stream.Context(), o.store, digests(r.Digest), 1, func(trees, files []cas.Digest) error {
-		return stream.Send(&pb.HasTreeResponse{MissingTrees: texts(trees), MissingObjects: texts(files)})
-	})
-}
-
-func texts(ds []cas.Digest) (texts []string) {
-	for _, d := range ds {
-		texts = append(texts, d.String())
-	}
-	return texts
-}
-
-func (o *oldServer) ReadObject(r *pb.ReadObjectRequest, stream grpc.ServerStreamingServer[pb.ReadObjectResponse]) error {
-	data, err := cas.ReadAll(stream.Context(), o.store, digests([]string{r.Digest})[0], 1<<20)
-	if err != nil {
-		return status.Error(codes.NotFound, err.Error())
-	}
-	return stream.Send(&pb.ReadObjectResponse{Data: data})
-}
-
-func (o *oldServer) WriteObject(stream grpc.ClientStreamingServer[pb.WriteObjectRequest, pb.WriteObjectResponse]) error {
-	var data []byte
-	for {
-		piece, err := stream.Recv()
-		if err != nil { // the end, or the client is gone
-			break
-		}
-		data = append(data, piece.Data...)
-	}
-	if _, _, err := o.store.Add(stream.Context(), bytes.NewReader(data)); err != nil {
-		return err
-	}
-	return stream.SendAndClose(&pb.WriteObjectResponse{})
-}
 
 // basicGoal is how much of the time of single calls we may take.
 const basicGoal = 1.0 / 4
@@ -88,7 +27,7 @@ func (s *site) basicFiles() int {
 
 // basic compares with one call at a time, against a server that knows no other
 // calls.
-func (s *site) basic() error {
+func (s *site) basic(input) error {
 	near := &memory.Store{}
 	root, all, err := manyObjects(near, s.basicFiles())
 	if err != nil {

@@ -4,16 +4,13 @@
 // through a relay that delays both directions. It prints the ratios, the round
 // trips where there is a delay, and the peak memory of client and server.
 //
-//	bench-transfer [-fstree bin/fstree] [-dir /dev/shm] [-rounds 3] [-delays 0,20ms] [-big 2048] [-small 50000]
+//	bench-transfer [-fstree bin/fstree] [-dir /dev/shm] [-rounds 3] [-delays 0,20ms] [-big 2048] [-small 50000] [-only WORD]
 package main
 
 import (
 	"context"
 	"flag"
 	"fmt"
-	"log"
-	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -27,55 +24,48 @@ var (
 	networks = flag.String("delays", "0,20ms", "delays of the network, each way, separated by commas")
 	big      = flag.Int("big", 2048, "size of the big file in MiB")
 	small    = flag.Int("small", 50_000, "number of small files")
+	only     = flag.String("only", "", "run only the inputs with this word in their name: source, small, big, basic")
 )
 
 // ctx is that of all calls that the benchmark makes itself.
 var ctx = context.Background()
 
 func main() {
-	log.SetFlags(0)
-	log.SetPrefix("bench-transfer: ")
-	flag.Parse()
-	do := benchmark
-	if *peer {
-		do = servePeer
-	}
-	if err := do(); err != nil {
-		log.Fatal(err)
-	}
+	bench.Main("bench-transfer", func() error {
+		if *peer {
+			return servePeer()
+		}
+		return benchmark()
+	})
 }
 
 // input makes a directory, and says what it is called.
 type input struct {
+	name string // for -only
 	make func(dir string) (string, error)
 	goal float64 // of the time of rsync, when everything is moved
-	many bool    // whether one percent of its files can change
+	move func(*site, input) error
 }
 
 func benchmark() error {
-	binary, err := filepath.Abs(*fstree)
-	if err != nil {
-		return err
-	}
 	fmt.Printf("best of %d rounds, in %s\n", *rounds, *where)
 	delays, err := parseDelays()
 	if err != nil {
 		return err
 	}
 	for _, in := range []input{
-		{bench.GoSource, 0.6, true},
-		{func(dir string) (string, error) { return bench.SmallFiles(dir, *small) }, 0.6, true},
-		{func(dir string) (string, error) { return bench.BigFile(dir, *big) }, 1, false},
+		{"source", bench.GoSource, 0.6, (*site).moveMany},
+		{"small", func(dir string) (string, error) { return bench.SmallFiles(dir, *small) }, 0.6, (*site).moveMany},
+		{"big", func(dir string) (string, error) { return bench.BigFile(dir, *big) }, 1, (*site).moveBig},
+		{"basic", noInput, 0, (*site).basic},
 	} {
+		if !strings.Contains(in.name, *only) {
+			continue
+		}
 		for _, delay := range delays {
-			if err := measure(binary, delay, in.make, func(s *site) error { return s.run(in) }); err != nil {
+			if err := measure(delay, in); err != nil {
 				return err
 			}
-		}
-	}
-	for _, delay := range delays {
-		if err := measure(binary, delay, noInput, (*site).basic); err != nil {
-			return err
 		}
 	}
 	return nil
@@ -95,15 +85,15 @@ func parseDelays() (delays []time.Duration, err error) {
 func noInput(string) (string, error) { return "server without the extension", nil }
 
 // measure makes a place for one input and one network, and takes it away again.
-func measure(binary string, delay time.Duration, makeInput func(dir string) (string, error), run func(*site) error) error {
-	base, err := os.MkdirTemp(*where, "bench-transfer-")
+func measure(delay time.Duration, in input) error {
+	place, err := bench.NewPlace(*where, *fstree)
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(base)
-	s := &site{base: base, binary: binary, delay: delay}
+	defer place.Close()
+	s := &site{Place: place, delay: delay}
 	defer s.stop()
-	name, err := makeInput(s.path("tree"))
+	name, err := in.make(s.Path("tree"))
 	if err != nil {
 		return err
 	}
@@ -112,5 +102,5 @@ func measure(binary string, delay time.Duration, makeInput func(dir string) (str
 		network = fmt.Sprintf("%s each way", delay)
 	}
 	fmt.Printf("\n  %s, %s\n", name, network)
-	return run(s)
+	return in.move(s, in)
 }

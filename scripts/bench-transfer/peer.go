@@ -8,7 +8,7 @@ import (
 
 	"google.golang.org/grpc"
 
-	"github.com/fstree/fstree/cas/memory"
+	"github.com/fstree/fstree/internal/oldserver"
 	pb "github.com/fstree/fstree/proto"
 	"github.com/fstree/fstree/scripts/internal/bench"
 )
@@ -30,7 +30,7 @@ func servePeer() error {
 	if *peerFile != "" {
 		pb.RegisterCacheServiceServer(server, &plainServer{file: *peerFile})
 	} else {
-		pb.RegisterCacheServiceServer(server, &oldServer{store: &memory.Store{}})
+		pb.RegisterCacheServiceServer(server, &oldserver.Server{})
 	}
 	fmt.Fprintf(os.Stderr, "grpc://%s\n", listener.Addr())
 	return server.Serve(listener)
@@ -38,13 +38,13 @@ func servePeer() error {
 
 // startPeer starts such a server and returns its address behind the network.
 func (s *site) startPeer(file string) (*bench.Process, string, error) {
-	server, stderr, err := start("/proc/self/exe", "-peer", "-peer-file", file)
+	server, address, err := bench.Serve("/proc/self/exe", "-peer", "-peer-file", file)
 	if err != nil {
 		return nil, "", err
 	}
-	address, err := readAddress(stderr)
-	if err == nil {
-		address, err = s.behindNetwork(address)
+	if address, _, err = s.behindNetwork(address); err != nil {
+		server.End()
+		return nil, "", err
 	}
-	return server, address, err
+	return server, address, nil
 }

@@ -1,54 +1,27 @@
 package main
 
 import (
-	"bufio"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
-	"regexp"
 	"time"
 
+	"github.com/fstree/fstree/internal/relay"
 	"github.com/fstree/fstree/scripts/internal/bench"
 )
 
-var grpcAddress = regexp.MustCompile(`grpc://([0-9.:]+)`)
-
 // startServer starts a server of an empty store, in place of the one before.
-func (s *site) startServer() error {
+func (s *site) startServer() (err error) {
 	s.stopServer()
-	if err := empty(s.path("store")); err != nil {
+	if err := s.Empty("store"); err != nil {
 		return err
 	}
-	server, stderr, err := start(s.binary, "serve", "--path", s.path("store"), "--listen-grpc", "127.0.0.1:0", "--listen-http", "127.0.0.1:0")
-	if err != nil {
+	var address string
+	if s.server, address, err = s.Serve("store"); err != nil {
 		return err
 	}
-	s.server = server
-	address, err := readAddress(stderr)
-	if err != nil {
-		return err
-	}
-	if address, err = s.behindNetwork(address); err != nil {
-		return err
-	}
-	s.remote = "jolt://" + address
-	if s.delay > 0 {
-		s.link = s.links[len(s.links)-1]
-	}
-	return nil
-}
-
-// readAddress returns where a server says that it listens.
-func readAddress(stderr io.Reader) (string, error) {
-	lines := bufio.NewScanner(stderr)
-	for lines.Scan() {
-		if found := grpcAddress.FindStringSubmatch(lines.Text()); found != nil {
-			return found[1], nil
-		}
-	}
-	return "", errors.New("the server did not say where it listens")
+	s.address, s.relay, err = s.behindNetwork(address)
+	return err
 }
 
 func (s *site) stopServer() {
@@ -63,31 +36,32 @@ func (s *site) stop() {
 	if s.daemon != nil {
 		s.daemon.End()
 	}
-	for _, l := range s.links {
-		l.Close()
+	for _, r := range s.relays {
+		r.Close()
 	}
 }
 
-// behindNetwork returns the address at which clients reach a server.
-func (s *site) behindNetwork(address string) (string, error) {
+// behindNetwork returns the address at which clients reach a server, and the
+// relay that is there, nil on loopback.
+func (s *site) behindNetwork(address string) (string, *relay.Relay, error) {
 	if s.delay == 0 {
-		return address, nil
+		return address, nil, nil
 	}
-	l, err := bench.NewLink(address, s.delay)
+	r, err := relay.New(address, relay.Delay{Up: s.delay, Down: s.delay})
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	s.links = append(s.links, l)
-	return l.Address(), nil
+	s.relays = append(s.relays, r)
+	return r.Address(), r, nil
 }
 
 // roundTrips returns how many there were to our server since the last time, and
 // whether that is known.
 func (s *site) roundTrips() (int, bool) {
-	if s.link == nil {
+	if s.relay == nil {
 		return 0, false
 	}
-	return s.link.Take().Rounds, true
+	return s.relay.Take().Rounds, true
 }
 
 // startDaemon starts rsync's daemon over the base directory.
@@ -102,17 +76,17 @@ func (s *site) startDaemon() error {
 	if err != nil {
 		return err
 	}
-	config := fmt.Sprintf("use chroot = no\nuid = %d\ngid = %d\n[files]\npath = %s\nread only = no\n", os.Getuid(), os.Getgid(), s.base)
-	if err := os.WriteFile(s.path("rsyncd.conf"), []byte(config), 0o644); err != nil {
+	config := fmt.Sprintf("use chroot = no\nuid = %d\ngid = %d\n[files]\npath = %s\nread only = no\n", os.Getuid(), os.Getgid(), s.Base)
+	if err := os.WriteFile(s.Path("rsyncd.conf"), []byte(config), 0o644); err != nil {
 		return err
 	}
-	if s.daemon, _, err = start("rsync", "--daemon", "--no-detach", "--config", s.path("rsyncd.conf"), "--port", port, "--address", "127.0.0.1"); err != nil {
+	if s.daemon, err = bench.Start("rsync", "--daemon", "--no-detach", "--config", s.Path("rsyncd.conf"), "--port", port, "--address", "127.0.0.1"); err != nil {
 		return err
 	}
 	if err := await(address); err != nil {
 		return err
 	}
-	behind, err := s.behindNetwork(address)
+	behind, _, err := s.behindNetwork(address)
 	s.modules = "rsync://" + behind + "/files/"
 	return err
 }

@@ -3,42 +3,49 @@ package main
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
+	"github.com/fstree/fstree/internal/relay"
 	"github.com/fstree/fstree/scripts/internal/bench"
 )
 
 // site is a place with a tree, both kinds of servers, and clients.
 type site struct {
-	base   string
-	binary string
-	delay  time.Duration
+	*bench.Place
+	delay time.Duration
 
 	server  *bench.Process
 	daemon  *bench.Process
-	remote  string // URL of the server, behind the network
+	address string // of the server, behind the network
 	modules string // URL of rsync's daemon, behind the network
-	links   []*bench.Link
-	link    *bench.Link // to our server; nil on loopback
+	relays  []*relay.Relay
+	relay   *relay.Relay // to our server; nil on loopback
 
-	root                   string // what write-tree printed last
-	clientPeak, serverPeak int    // in kB
+	root       string // what write-tree printed last
+	serverPeak int    // in kB
 }
 
-func (s *site) path(name string) string { return filepath.Join(s.base, name) }
+// moveMany moves many files, and then those that have changed.
+func (s *site) moveMany(in input) error {
+	return s.run(in, s.pushAll, s.pushNothing, s.pullAll, s.pullNothing, s.pushChange, s.pullChange)
+}
 
-func (s *site) run(in input) error {
+// moveBig moves one file.
+func (s *site) moveBig(in input) error {
+	return s.run(in, s.pushAll, s.pushNothing, s.pullAll, s.pullNothing, s.plain)
+}
+
+func (s *site) run(in input, steps ...func(input) error) error {
 	if err := s.startDaemon(); err != nil {
 		return err
 	}
-	for _, step := range []func(input) error{s.pushAll, s.pushNothing, s.pullAll, s.pullNothing, s.pushChange, s.pullChange, s.plain} {
+	for _, step := range steps {
 		if err := step(in); err != nil {
 			return err
 		}
 	}
 	s.stopServer()
-	fmt.Printf("    peak memory: client %d MB, server %d MB\n", s.clientPeak>>10, s.serverPeak>>10)
+	fmt.Printf("    peak memory: client %d MB, server %d MB\n", s.ClientPeak>>10, s.serverPeak>>10)
 	return nil
 }
 
@@ -71,11 +78,7 @@ func (s *site) compare(what string, goal float64, trips int, prepare, ours, peer
 	if err != nil || !known || trips == 0 {
 		return err
 	}
-	verdict := "met"
-	if made > trips {
-		verdict = "MISSED"
-	}
-	fmt.Printf("    %-24s %8d round trips   goal %d %s\n", "", made, trips, verdict)
+	bench.Note("", fmt.Sprintf("%8d round trips", made), made <= trips, trips)
 	return nil
 }
 
@@ -84,22 +87,22 @@ const (
 	tripsForChange  = 6
 )
 
-func (s *site) push() error { return s.fstree("push", s.root, "--cache", s.path("cache")) }
+func (s *site) push() error { return s.fstree("push", s.root, "--cache", s.Path("cache")) }
 
-func (s *site) pull() error { return s.fstree("pull", s.root, "--cache", s.path("other")) }
+func (s *site) pull() error { return s.fstree("pull", s.root, "--cache", s.Path("other")) }
 
-func (s *site) emptyOther() error { return empty(s.path("other")) }
+func (s *site) emptyOther() error { return s.Empty("other") }
 
-func (s *site) rsyncUp() error { return s.rsync(s.path("tree")+"/", s.modules+"target/") }
+func (s *site) rsyncUp() error { return s.rsync(s.Path("tree")+"/", s.modules+"target/") }
 
-func (s *site) rsyncDown() error { return s.rsync(s.modules+"tree/", s.path("out")) }
+func (s *site) rsyncDown() error { return s.rsync(s.modules+"tree/", s.Path("out")) }
 
 func (s *site) pushAll(in input) error {
 	if err := s.write("write-tree"); err != nil {
 		return err
 	}
 	return s.compare("push", in.goal, 0, s.startServer, s.push,
-		func() error { return empty(s.path("target")) }, s.rsyncUp)
+		func() error { return s.Empty("target") }, s.rsyncUp)
 }
 
 func (s *site) pushNothing(input) error {
@@ -107,14 +110,14 @@ func (s *site) pushNothing(input) error {
 }
 
 func (s *site) pullAll(in input) error {
-	if err := os.RemoveAll(s.path("cache")); err != nil { // room, for the big file
+	if err := os.RemoveAll(s.Path("cache")); err != nil { // room, for the big file
 		return err
 	}
-	if err := empty(s.path("target")); err != nil {
+	if err := s.Empty("target"); err != nil {
 		return err
 	}
 	return s.compare("pull", in.goal, 0, s.emptyOther, s.pull,
-		func() error { return empty(s.path("out")) }, s.rsyncDown)
+		func() error { return s.Empty("out") }, s.rsyncDown)
 }
 
 func (s *site) pullNothing(input) error {
@@ -122,33 +125,27 @@ func (s *site) pullNothing(input) error {
 }
 
 // pushChange goes from directory to server, as rsync does.
-func (s *site) pushChange(in input) error {
-	if !in.many {
-		return nil
-	}
+func (s *site) pushChange(input) error {
 	if err := s.write("write-tree-push"); err != nil {
 		return err
 	}
 	if err := s.rsyncUp(); err != nil {
 		return err
 	}
-	touch := func() error { return bench.Touch(s.path("tree")) }
+	touch := func() error { return bench.Touch(s.Path("tree")) }
 	return s.compare("push 1 % changed", 0, tripsForChange,
 		touch, func() error { return s.write("write-tree-push") }, touch, s.rsyncUp)
 }
 
 // pullChange goes from server to directory, as rsync does.
-func (s *site) pullChange(in input) error {
-	if !in.many {
-		return nil
-	}
+func (s *site) pullChange(input) error {
 	checkout := func() error {
-		return s.fstree("pull-checkout", s.root, s.path("checkout"), "--cache", s.path("other"), "--index", s.path("checkout.index"))
+		return s.fstree("pull-checkout", s.root, s.Path("checkout"), "--cache", s.Path("other"), "--index", s.Path("checkout.index"))
 	}
 	if err := checkout(); err != nil {
 		return err
 	}
-	touch := func() error { return bench.Touch(s.path("tree")) }
+	touch := func() error { return bench.Touch(s.Path("tree")) }
 	return s.compare("pull 1 % changed", 0, tripsForChange,
 		func() error {
 			if err := touch(); err != nil {
@@ -159,21 +156,14 @@ func (s *site) pullChange(in input) error {
 }
 
 // write stores the tree and remembers its digest.
-func (s *site) write(verb string) error {
-	out, err := s.client(verb, s.path("tree"), "--cache", s.path("cache"), "--index", s.path("index"))
-	s.root = out
+func (s *site) write(verb string) (err error) {
+	s.root, err = s.Client(s.address, verb, s.Path("tree"), "--cache", s.Path("cache"), "--index", s.Path("index"))
 	return err
 }
 
 func (s *site) fstree(args ...string) error {
-	_, err := s.client(args...)
+	_, err := s.Client(s.address, args...)
 	return err
 }
 
-// empty makes an empty directory.
-func empty(dir string) error {
-	if err := os.RemoveAll(dir); err != nil {
-		return err
-	}
-	return os.Mkdir(dir, 0o755)
-}
+func (s *site) rsync(from, to string) error { return bench.Run("", "rsync", "-a", from, to) }

@@ -11,9 +11,6 @@ package main
 import (
 	"flag"
 	"fmt"
-	"log"
-	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 
@@ -36,12 +33,9 @@ type input struct {
 	many     bool    // else an unchanged tree costs the start of a process alone
 }
 
-func main() {
-	log.SetFlags(0)
-	log.SetPrefix("bench-worktree: ")
-	flag.Parse()
-	binary, err := filepath.Abs(*fstree)
-	check(err)
+func main() { bench.Main("bench-worktree", benchmark) }
+
+func benchmark() error {
 	fmt.Printf("%d threads, best of %d rounds\n", *threads, *rounds)
 	for dir := range strings.SplitSeq(*dirs, ",") {
 		fmt.Printf("\n%s\n", dir)
@@ -50,17 +44,19 @@ func main() {
 			{func(dir string) (string, error) { return bench.SmallFiles(dir, *small) }, 0.7, true},
 			{func(dir string) (string, error) { return bench.BigFile(dir, *big) }, 1, false},
 		} {
-			base, err := os.MkdirTemp(dir, "bench-worktree-")
-			check(err)
-			err = (&subject{binary: binary, base: base, dir: filepath.Join(base, "tree")}).run(in)
-			os.RemoveAll(base)
-			check(err)
+			if err := measure(dir, in); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
 }
 
-func check(err error) {
+func measure(dir string, in input) error {
+	place, err := bench.NewPlace(dir, *fstree)
 	if err != nil {
-		log.Fatal(err)
+		return err
 	}
+	defer place.Close()
+	return (&subject{Place: place, dir: place.Path("tree")}).run(in)
 }

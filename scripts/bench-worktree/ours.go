@@ -10,18 +10,18 @@ import (
 )
 
 func (b *subject) write() (err error) {
-	b.root, err = b.ours("write-tree", b.dir, "--index", b.path("index"))
+	b.root, err = b.ours("write-tree", b.dir, "--index", b.Path("index"))
 	return err
 }
 
 func (b *subject) checkout() error {
-	_, err := b.ours("checkout", b.root, b.path("out"), "--index", b.path("out.index"))
+	_, err := b.ours("checkout", b.root, b.Path("out"), "--index", b.Path("out.index"))
 	return err
 }
 
 // ours runs fstree and returns what it prints.
 func (b *subject) ours(args ...string) (string, error) {
-	c := exec.Command(b.binary, append(args, "--cache", b.path("cache"), "--cache-size", "0", "--threads", fmt.Sprint(*threads))...)
+	c := exec.Command(b.Binary, append(args, "--cache", b.Path("cache"), "--cache-size", "0", "--threads", fmt.Sprint(*threads))...)
 	var stdout, stderr bytes.Buffer
 	c.Stdout, c.Stderr = &stdout, &stderr
 	if err := c.Start(); err != nil {

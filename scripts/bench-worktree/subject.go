@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/fstree/fstree/scripts/internal/bench"
@@ -11,14 +10,12 @@ import (
 
 // subject is one tree, about which everything is measured.
 type subject struct {
-	binary    string
-	base, dir string
-	root      string // what write-tree printed last
-	watched   bool
-	peak      int // memory of the last run that was watched, in kB
+	*bench.Place
+	dir     string
+	root    string // what write-tree printed last
+	watched bool
+	peak    int // memory of the last run that was watched, in kB
 }
-
-func (b *subject) path(name string) string { return filepath.Join(b.base, name) }
 
 func (b *subject) run(in input) error {
 	name, err := in.make(b.dir)
@@ -107,7 +104,7 @@ func (b *subject) changed(first, unchanged bench.Cost) error {
 }
 
 func (b *subject) checkouts(in input) error {
-	out := b.path("out")
+	out := b.Path("out")
 	remove := func() error { return os.RemoveAll(out) }
 	costs, err := bench.Race(*rounds,
 		bench.Contestant{Prepare: remove, Work: b.checkout},
@@ -134,7 +131,7 @@ func (b *subject) checkouts(in input) error {
 // forget makes the next write a first one.
 func (b *subject) forget() error {
 	for _, name := range []string{"cache", "index", "out", "out.index"} {
-		if err := os.RemoveAll(b.path(name)); err != nil {
+		if err := os.RemoveAll(b.Path(name)); err != nil {
 			return err
 		}
 	}
@@ -146,6 +143,6 @@ func (b *subject) walk() error { return walkAll(b.dir, *threads) }
 // git keeps its own files out of the tree.
 func (b *subject) git(args ...string) error {
 	return bench.Run(b.dir, "git", append([]string{
-		"--git-dir", b.path("git"), "--work-tree", b.dir, "-c", "core.compression=0",
+		"--git-dir", b.Path("git"), "--work-tree", b.dir, "-c", "core.compression=0",
 	}, args...)...)
 }

@@ -22,7 +22,7 @@ import (
 var ErrNotServed = errors.New("no process serves it from this cache")
 
 const (
-	statusTime  = 2 * time.Second // for a mount to tell its status
+	statusTime  = 5 * time.Second // for a mount to tell its status
 	silenceTime = 5 * time.Second // without a line of progress
 	maxStatus   = 64 << 10        // bytes of a status, and of a line of progress
 )
@@ -58,6 +58,7 @@ func StatusOf(ctx context.Context, dir, name string) (s Status, err error) {
 	err = call(ctx, dir, name, http.MethodGet, "/v1/status", func(body io.Reader) error {
 		return json.NewDecoder(io.LimitReader(body, maxStatus)).Decode(&s)
 	})
+	s.Device = name
 	return s, err
 }
 

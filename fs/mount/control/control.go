@@ -32,12 +32,13 @@ type Mount interface {
 
 // Status tells what a mount does, and what it did so far.
 type Status struct {
-	Dir     string    `json:"directory"`
-	Tree    string    `json:"tree"` // as it was named to mount; "" for all trees
+	Dir     string    `json:"directory"` // at first; bytes that are not UTF-8 are replaced
+	Tree    string    `json:"tree"`      // as it was named to mount; "" for all trees
 	Mode    string    `json:"mode"`
 	Remote  string    `json:"remote"`
 	PID     int       `json:"pid,omitempty"`
 	Started time.Time `json:"started,omitzero"`
+	Device  string    `json:"device,omitempty"` // MAJOR:MINOR; the socket's name tells it, not the mount
 
 	FilesRead      int64 `json:"files_read"`      // opened, by readers or ahead of them
 	BytesRead      int64 `json:"bytes_read"`      // handed to readers

@@ -61,7 +61,7 @@ func TestMountsAreListed(t *testing.T) {
 	a := serve(t, dir, "0:1", &fake{tree: "a"})
 	serve(t, dir, "0:2", &fake{tree: "b"})
 	found, err := List(t.Context(), dir)
-	if err != nil || len(found) != 2 || found[0].Tree != "a" || found[1].Tree != "b" || found[1].Errors != 7 {
+	if err != nil || len(found) != 2 || found[0].Tree != "a" || found[1].Tree != "b" || found[1].Device != "0:2" || found[1].Errors != 7 {
 		t.Fatalf("%+v, %v", found, err)
 	}
 	a.Close()

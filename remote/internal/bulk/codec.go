@@ -77,14 +77,20 @@ func (in *In) Read(p []byte) (int, error) {
 
 // Expand replaces data by the length bytes that it holds compressed.
 func (in *In) Expand(length uint64) error {
-	packed := make([]byte, in.Remaining())
-	io.ReadFull(in, packed)
-	in.Free()
-	plain, err := Expand(packed, length)
+	plain, err := in.expanded(length)
 	if err == nil {
 		in.body = mem.BufferSlice{mem.SliceBuffer(plain)}.Reader()
 	}
 	return err
+}
+
+// expanded reads data to its end, frees it, and returns the length bytes that it
+// holds compressed.
+func (in *In) expanded(length uint64) ([]byte, error) {
+	packed := make([]byte, in.Remaining())
+	io.ReadFull(in, packed)
+	in.Free()
+	return Expand(packed, length)
 }
 
 // Free gives the rest of data back to gRPC.

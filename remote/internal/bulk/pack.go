@@ -13,11 +13,15 @@ import (
 )
 
 const (
-	// Window is the window of flow control of a stream, in bytes. It must hold
-	// what is on its way, and a quarter more, as receivers open a window only
-	// when that much of it is used up. With 100 ms from end to end and back one
-	// stream moves 180 MB/s (16 MiB: 109 MB/s).
+	// Window is the window of flow control of a stream to a client, in bytes. It
+	// must hold what is on its way, and a quarter more, as receivers open a
+	// window only when that much of it is used up. With 100 ms from end to end
+	// and back one stream moves 180 MB/s (16 MiB: 109 MB/s).
 	Window = 24 << 20
+
+	// UploadWindow is that of a stream to a server. A large object goes up in
+	// one stream, while it comes down in several.
+	UploadWindow = 2 * Window
 
 	// ConnectionWindow is that of a connection: several streams flow at once.
 	// It opens as bytes arrive, and not as they are read, so that memory is
@@ -36,7 +40,7 @@ const (
 )
 
 // Packer turns objects into messages of segments. It is not safe for
-// concurrent use. After an error of send it is of no use. Free it at the end.
+// concurrent use. After an error it is of no use. Free it at the end.
 type Packer struct {
 	sender
 	segments []*pb.Segment
@@ -102,12 +106,13 @@ func (p *Packer) Flush() error {
 		return nil
 	}
 	data, plain := p.squeezed(p.data)
+	p.data = NewBuffer()
 	// Both directions number their fields alike.
 	fields, err := proto.Marshal(&pb.ReadObjectsResponse{Segment: p.segments, Plain: plain})
 	if err != nil {
+		data.Free()
 		return err
 	}
-	message := &Out{Fields: fields, DataField: dataField, Data: data}
-	p.segments, p.data = p.segments[:0], NewBuffer()
-	return p.sendOut(message)
+	p.segments = p.segments[:0]
+	return p.sendOut(&Out{Fields: fields, DataField: dataField, Data: data})
 }

@@ -16,7 +16,7 @@ func newSender(send func(*Out) error, link *Link, squeeze bool) sender {
 }
 
 // squeezed returns the bytes to send in place of data, and the number of bytes
-// in data if they were compressed.
+// in data if they were compressed. It takes data over.
 func (s *sender) squeezed(data *Buffer) (toSend *Buffer, plain uint64) {
 	if !s.squeezer.Wants() {
 		return data, 0

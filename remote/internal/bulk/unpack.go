@@ -142,7 +142,12 @@ func (u *Unpacker) load() error {
 	}
 	u.segments, u.data = fields.Segment, nil
 	if fields.Plain > 0 {
-		return u.expand(fields.Plain)
+		plain, err := u.message.expanded(fields.Plain)
+		if err != nil {
+			return err
+		}
+		u.data = plain
+		return checkLengths(u.segments, len(plain))
 	}
 	if err := checkLengths(u.segments, u.message.Remaining()); err != nil {
 		return err
@@ -153,18 +158,6 @@ func (u *Unpacker) load() error {
 	u.data = make([]byte, u.message.Remaining())
 	io.ReadFull(&u.message, u.data)
 	return nil
-}
-
-// expand unpacks a message of length bytes.
-func (u *Unpacker) expand(length uint64) error {
-	packed := make([]byte, u.message.Remaining())
-	io.ReadFull(&u.message, packed)
-	plain, err := Expand(packed, length)
-	if err != nil {
-		return err
-	}
-	u.data = plain
-	return checkLengths(u.segments, len(plain))
 }
 
 // isWhole tells whether the first segment of a message is an object.

@@ -143,3 +143,30 @@ func TestBombsAreRefused(t *testing.T) {
 		t.Errorf("%d bytes, %v", len(plain), err)
 	}
 }
+
+// TestMessageThatCanNotBeMadeGivesItsBuffersBackOnce: two streams that are
+// handed one buffer would send each other's bytes.
+func TestMessageThatCanNotBeMadeGivesItsBuffersBackOnce(t *testing.T) {
+	for range 100 {
+		p := NewPacker(func(*Out) error { return nil }, slowly(), true)
+		if err := p.Object(&pb.Segment{}, cas.NewObject(text(100_000)), fails); err != nil {
+			t.Fatal(err)
+		}
+		p.Failure(1, &pb.Status{Message: "not UTF-8: \xff"})
+		if err := p.Flush(); err == nil {
+			t.Fatal("a message that is none was sent")
+		}
+		p.Free()
+		given := map[*Buffer]bool{}
+		for range 4 {
+			b := NewBuffer()
+			if given[b] {
+				t.Fatal("a buffer is given to two at once")
+			}
+			given[b] = true
+		}
+		for b := range given {
+			b.Free()
+		}
+	}
+}

@@ -17,7 +17,9 @@ type Process struct {
 	*exec.Cmd
 	watching sync.WaitGroup
 	stopped  chan struct{}
-	peak     int // in kB
+
+	mu   sync.Mutex
+	peak int // in kB
 }
 
 const watchEvery = 5 * time.Millisecond
@@ -48,6 +50,8 @@ func (p *Process) look() {
 	_, rest, found := strings.Cut(string(status), "VmHWM:")
 	var now int
 	if _, err := fmt.Sscan(rest, &now); found && err == nil {
+		p.mu.Lock()
+		defer p.mu.Unlock()
 		p.peak = max(p.peak, now)
 	}
 }

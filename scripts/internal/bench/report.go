@@ -14,6 +14,9 @@ type Cost struct{ Wall, CPU time.Duration }
 // Contestant is one way to do something. It is prepared before each round.
 type Contestant struct {
 	Prepare, Work func() error
+	// Timed stands in place of Work, where only a part of the work counts: it
+	// returns how long that took. Its CPU time is then unknown.
+	Timed func() (time.Duration, error)
 	// Server works for it, and was running before. Nil if there is none.
 	Server func() *Process
 }
@@ -45,6 +48,10 @@ func (c Contestant) run() (Cost, error) {
 		}
 	}
 	runtime.GC()
+	if c.Timed != nil {
+		took, err := c.Timed()
+		return Cost{Wall: took}, err
+	}
 	start, used := time.Now(), c.cpu()
 	err := c.Work()
 	took := time.Since(start)
@@ -68,23 +75,41 @@ func cpu() (used time.Duration) {
 	return used
 }
 
+// Timed returns how long work took.
+func Timed(work func() error) (time.Duration, error) {
+	start := time.Now()
+	err := work()
+	return time.Since(start), err
+}
+
 // Report prints how long something took beside a peer. The ratio should be at
-// most goal; a goal of 0 is none. Costs in CPU follow where they are known.
+// most goal; a goal of 0 is none. Costs in CPU follow where both are known.
 func Report(what string, took Cost, peer string, peerTook Cost, goal float64) {
 	ratio := float64(took.Wall) / float64(peerTook.Wall)
 	verdict := ""
-	switch {
-	case goal > 0 && ratio <= goal:
-		verdict = fmt.Sprintf("goal %.1f met", goal)
-	case goal > 0:
-		verdict = fmt.Sprintf("goal %.1f MISSED", goal)
+	if goal > 0 {
+		verdict = Verdict(ratio <= goal, fmt.Sprintf("%.2f", goal))
 	}
-	if peerTook.CPU > 0 {
-		verdict = fmt.Sprintf("%-16s CPU %8.1f ms %8.1f ms   %5.2f",
-			verdict, ms(took.CPU), ms(peerTook.CPU), float64(took.CPU)/float64(peerTook.CPU))
+	if took.CPU > 0 && peerTook.CPU > 0 {
+		verdict = fmt.Sprintf("%-17s CPU %8.1f ms %8.1f ms   %5.2f",
+			verdict, MS(took.CPU), MS(peerTook.CPU), float64(took.CPU)/float64(peerTook.CPU))
 	}
-	fmt.Printf("    %-24s %8.1f ms   %-18s %8.1f ms   %5.2f   %s\n",
-		what, ms(took.Wall), peer, ms(peerTook.Wall), ratio, verdict)
+	fmt.Printf("    %-32s %8.1f ms   %-18s %8.1f ms   %5.2f   %s\n",
+		what, MS(took.Wall), peer, MS(peerTook.Wall), ratio, verdict)
 }
 
-func ms(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+// Note prints what else was seen of something, and whether that met its goal.
+func Note(what, seen string, met bool, goal any) {
+	fmt.Printf("    %-32s %-48s   %s\n", what, seen, Verdict(met, goal))
+}
+
+// Verdict says whether a goal was met.
+func Verdict(met bool, goal any) string {
+	if met {
+		return fmt.Sprintf("goal %v met", goal)
+	}
+	return fmt.Sprintf("goal %v MISSED", goal)
+}
+
+// MS returns d in milliseconds.
+func MS(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -1,0 +1,4 @@
+package grpc
+
+// OpenWith is Open, with other ways to dial.
+var OpenWith = open
