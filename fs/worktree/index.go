@@ -24,7 +24,8 @@ import (
 //	32      BLAKE3 of all before
 //
 // It belongs to one machine and program: there is no promise that another
-// version can read it.
+// version can read it. The version goes up with the meaning of ignore rules too,
+// since an index has the names that they left.
 const (
 	indexMagic   = 0x58495346 // "FSIX"
 	indexVersion = 2
