@@ -20,9 +20,9 @@ const (
 	Window = 24 << 20
 
 	// UploadWindow is that of a stream to a server. A large object goes up in
-	// one stream, while it comes down in several. A server whose store takes
-	// nothing may hold as much of each upload.
-	UploadWindow = 2 * Window
+	// one stream, while it comes down in several. A server may hold as much of
+	// each upload: with 48 MiB it took 170 MB of memory for two of small files.
+	UploadWindow = 32 << 20
 
 	// ConnectionWindow is that of a connection: several streams flow at once.
 	// It opens as bytes arrive, and not as they are read, so that memory is
