@@ -3,8 +3,11 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
@@ -63,6 +66,9 @@ func (c *mountCommand) Run(ctx context.Context, a *app) error {
 			return err
 		}
 	}
+	if err := c.leaves(a.Cache); err != nil {
+		return err
+	}
 	if c.Foreground {
 		log := slog.New(slog.NewTextHandler(a.stderr, nil))
 		return c.serve(ctx, a, log, func() {})
@@ -78,6 +84,17 @@ func (c *mountCommand) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	return a.inBackground(ctx, c.logFile(a))
+}
+
+// leaves makes sure that the mount does not cover the cache: the process would
+// look for its objects in what it serves itself. It does not look at the
+// mountpoint, which may hang.
+func (c *mountCommand) leaves(cache string) error {
+	dir := filepath.Join(resolved(filepath.Dir(c.Dir)), filepath.Base(c.Dir))
+	if cache = resolved(cache); cache == dir || strings.HasPrefix(cache, dir+"/") {
+		return hint(fmt.Errorf("a mount on %s would cover the cache %s", c.Dir, cache), "name another directory, or another cache with --cache (FSTREE_CACHE)")
+	}
+	return nil
 }
 
 // serve mounts and answers until it is unmounted or ctx is done.

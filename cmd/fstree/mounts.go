@@ -57,6 +57,7 @@ const (
 	serving   = "serving"
 	detached  = "detached"  // no directory leads to it
 	dead      = "dead"      // its process is gone
+	silent    = "silent"    // its process does not answer
 	elsewhere = "elsewhere" // served from another cache
 )
 
@@ -81,7 +82,7 @@ func (*mountsCommand) Run(ctx context.Context, a *app) error {
 	for _, s := range served {
 		all = append(all, whereSeen(s, mounted))
 	}
-	all = append(all, others(served, mounted)...)
+	all = append(all, a.others(served, mounted)...)
 	slices.SortStableFunc(all, func(x, y mountStatus) int { return strings.Compare(x.Dir, y.Dir) })
 	if a.JSON {
 		return printMountsAsJSON(a.stdout, all)
@@ -102,9 +103,8 @@ func whereSeen(s control.Status, mounted []mount.Mounted) mountStatus {
 	return mountStatus{state, s, time.Since(s.Started).Seconds()}
 }
 
-// others returns the mounts of this user that no process serves from this
-// cache.
-func others(served []control.Status, mounted []mount.Mounted) []mountStatus {
+// others returns the mounts of this user for which no process answered.
+func (a *app) others(served []control.Status, mounted []mount.Mounted) []mountStatus {
 	seen := map[string]bool{}
 	for _, s := range served {
 		seen[s.Device] = true
@@ -118,14 +118,23 @@ func others(served []control.Status, mounted []mount.Mounted) []mountStatus {
 	var asking sync.WaitGroup // all at once: each takes a second if it hangs
 	for i, m := range mounted {
 		asking.Go(func() {
-			found[i] = mountStatus{State: elsewhere, Status: control.Status{Dir: m.Dir, Tree: treeOf(m), Device: m.Device}}
-			if m.Dead() {
-				found[i].State = dead
-			}
+			found[i] = mountStatus{State: a.stateOf(m), Status: control.Status{Dir: m.Dir, Tree: treeOf(m), Device: m.Device}}
 		})
 	}
 	asking.Wait()
 	return found
+}
+
+// stateOf returns the state of a mount for which no process answered. The
+// sockets of those that are gone were taken away when they were asked.
+func (a *app) stateOf(m mount.Mounted) string {
+	if m.Dead() {
+		return dead
+	}
+	if _, err := os.Lstat(filepath.Join(a.mountsDir(), m.Device)); err == nil {
+		return silent
+	}
+	return elsewhere
 }
 
 // treeOf returns the tree that was named to mount, as the mount table has it;

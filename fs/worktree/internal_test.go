@@ -2,12 +2,17 @@ package worktree
 
 import (
 	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/fstree/fstree/cas"
+	"github.com/fstree/fstree/cas/memory"
 	"github.com/fstree/fstree/cas/tree"
 )
 
@@ -31,12 +36,12 @@ func TestOnlyATimeBeforeTheTickProves(t *testing.T) {
 }
 
 func TestAnyDifferenceIsAChange(t *testing.T) {
-	same := stat{size: 1, mtime: 2, ctime: 3, ino: 4, mode: 5, links: 6}
+	same := stat{size: 1, mtime: 2, ctime: 3, ino: 4, mode: 5, links: 6, device: 7}
 	if !same.unchanged(same) {
 		t.Error("the same has changed")
 	}
 	for _, other := range []stat{
-		{2, 2, 3, 4, 5, 6}, {1, 3, 3, 4, 5, 6}, {1, 2, 4, 4, 5, 6}, {1, 2, 3, 5, 5, 6}, {1, 2, 3, 4, 6, 6},
+		{2, 2, 3, 4, 5, 6, 7}, {1, 3, 3, 4, 5, 6, 7}, {1, 2, 4, 4, 5, 6, 7}, {1, 2, 3, 5, 5, 6, 7}, {1, 2, 3, 4, 6, 6, 7},
 	} {
 		if same.unchanged(other) {
 			t.Errorf("%+v passes for %+v", other, same)
@@ -76,7 +81,7 @@ func sample(t testing.TB, ctime int64) []byte {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	if err := encodeIndex(&b, &index{}, root, "epoch"); err != nil {
+	if err := encodeIndex(&b, &index{}, root, "epoch", cas.Sum(nil)); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
@@ -98,8 +103,80 @@ func TestIndexDoesNotVouchForThePresentTick(t *testing.T) {
 		if got := sub.at(0).stat().ctime; got != test.want {
 			t.Errorf("link of %d is vouched for with %d", test.ctime, got)
 		}
-		if x.epoch != "epoch" || string(sub.at(0).target()) != "to" || sub.digest() != cas.Sum([]byte("sub")) {
+		if x.epoch != "epoch" || x.rules != cas.Sum(nil) || string(sub.at(0).target()) != "to" || sub.digest() != cas.Sum([]byte("sub")) {
 			t.Errorf("read back otherwise than written")
+		}
+	}
+}
+
+func TestIndexWithANameThatLeadsElsewhereIsDamaged(t *testing.T) {
+	for _, name := range []string{"", ".", "..", "/etc", "../f", "a/b", "a\x00b"} {
+		root, err := newSection(cas.Sum(nil), []item{{name: []byte(name), digest: cas.Sum(nil), stat: stat{mode: unix.S_IFREG}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b bytes.Buffer
+		if err := encodeIndex(&b, &index{}, root, "", cas.Digest{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parseIndex(b.Bytes()); err != errDamaged {
+			t.Errorf("an index of %q: %v", name, err)
+		}
+	}
+}
+
+// The other tests would pass as well if all directories were listed always.
+func TestDirectoryThatTheIndexKnowsIsNotListed(t *testing.T) {
+	dir := t.TempDir()
+	for _, sub := range []string{"changed", "known"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expectSpared(t, dir, false, false)
+	writeLater(t, dir)
+	expectSpared(t, dir, true, true)
+	passing := filepath.Join(dir, "changed/passing")
+	if err := errors.Join(os.WriteFile(passing, nil, 0o644), os.Remove(passing)); err != nil {
+		t.Fatal(err)
+	}
+	expectSpared(t, dir, false, true)
+	writeLater(t, dir)
+	expectSpared(t, dir, true, true)
+}
+
+// writeLater writes dir when the clock has advanced.
+func writeLater(t *testing.T, dir string) {
+	t.Helper()
+	time.Sleep(25 * time.Millisecond)
+	if _, err := Write(t.Context(), dir, &memory.Store{}, Options{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// expectSpared expects that the index spares the listing of these subdirectories
+// of dir, where the file system allows it.
+func expectSpared(t *testing.T, dir string, want ...bool) {
+	t.Helper()
+	root, err := openRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(root)
+	w := &writer{index: loadIndex(dir, Options{}.withDefaults()), device: trustedDevice(root), sameRules: true}
+	top := &dirNode{fd: root, known: w.index.top()}
+	for place, want := range want {
+		d := &dirNode{parent: top}
+		it := item{place: place}
+		if top.known != nil {
+			r := top.known.at(place)
+			d.known = w.index.child(r)
+			if it.stat, err = statAt(root, append(bytes.Clone(r.name()), 0)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if got := w.spares(d, &it); got != (want && w.device != 0) {
+			t.Errorf("subdirectory %d is spared: %v", place, got)
 		}
 	}
 }
@@ -120,7 +197,7 @@ func FuzzIndex(f *testing.F) {
 			}
 		}
 		var again bytes.Buffer
-		if err := encodeIndex(&again, x, &section{block: x.top(), old: true}, x.epoch); err != nil {
+		if err := encodeIndex(&again, x, &section{block: x.top(), old: true}, x.epoch, x.rules); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := parseIndex(again.Bytes()); err != nil {
