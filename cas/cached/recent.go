@@ -8,7 +8,7 @@ import (
 )
 
 // recentBytes bounds what recent holds.
-const recentBytes = 16 << 20
+const recentBytes = 24 << 20
 
 // recent holds what has come in batches until somebody asks for it, the latest
 // of it: whoever has it fetched ahead will do so soon, and once.

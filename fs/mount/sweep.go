@@ -23,7 +23,7 @@ const (
 	// it at hand until it is read.
 	sweepFirst  = 32
 	sweepWindow = 2048
-	sweepBytes  = 12 << 20
+	sweepBytes  = 16 << 20
 	sweepFile   = 1 << 20
 	sweepLarge  = 16 << 20
 
