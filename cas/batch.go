@@ -30,9 +30,9 @@ type VisitUnverified = func(d Digest, r io.Reader, err error) error
 // does: hashing them twice would be in vain. It is optional: ask a store
 // through GetUnverified.
 type UnverifiedGetter interface {
-	// GetUnverified is GetMany without verification. Nobody but a Putter must
-	// get to see the bytes of r. They end soon behind the length that the
-	// object is said to have. If all of them are in memory already, r is a
+	// GetUnverified is GetMany without verification. Nobody must get to see the
+	// bytes of r who does not verify them. They end soon behind the length that
+	// the object is said to have. If all of them are in memory already, r is a
 	// *bytes.Reader, and may be kept.
 	GetUnverified(ctx context.Context, ds []Digest, visit VisitUnverified) error
 }

@@ -9,9 +9,13 @@ import (
 	"github.com/fstree/fstree/cas"
 )
 
+// visitTree is told of one tree of a closure, or of the error with which it
+// could not be had.
+type visitTree = func(d cas.Digest, data []byte, sizes []int64, err error) error
+
 // closureGetter is a far store that sends the trees of closures in bulk.
 type closureGetter interface {
-	GetClosure(ctx context.Context, roots, have []cas.Digest, visit func(d cas.Digest, data []byte, sizes []int64, err error) error) error
+	GetClosure(ctx context.Context, roots, have []cas.Digest, visit visitTree) error
 }
 
 // closureAhead is how many trees may have come that near has not yet stored.
@@ -36,7 +40,7 @@ func (s *Store) Lacking(ctx context.Context, ds []cas.Digest) ([]cas.Digest, err
 // for what near holds as well: ask for what is Lacking. A far store that sends
 // no closures is errors.ErrUnsupported. Unlike a fetch it ends when its caller
 // leaves.
-func (s *Store) GetClosure(ctx context.Context, roots, have []cas.Digest, visit func(d cas.Digest, data []byte, sizes []int64, err error) error) error {
+func (s *Store) GetClosure(ctx context.Context, roots, have []cas.Digest, visit visitTree) error {
 	far, ok := s.far.(closureGetter)
 	if !ok {
 		return fmt.Errorf("closures: %w", errors.ErrUnsupported)
@@ -55,21 +59,10 @@ func (s *Store) GetClosure(ctx context.Context, roots, have []cas.Digest, visit 
 	go k.run()
 	defer k.end()
 	return s.observed(func() error {
-		var broken error
+		var broken error // in the middle: no tree is to be visited twice
 		err := s.insist(ctx, func() (bool, error) {
-			visited := false
-			err := s.watch(ctx, roots[0], func(ctx context.Context, w *watched) error {
-				return far.GetClosure(ctx, roots, have, func(d cas.Digest, data []byte, sizes []int64, err error) error {
-					w.sleep()
-					defer w.wake()
-					visited = true
-					if err == nil {
-						k.keep(tree{d, data})
-					}
-					return visit(d, data, sizes, err)
-				})
-			})
-			if visited { // and no tree is to be visited twice
+			visited, err := k.fetch(ctx, far, roots, have, visit)
+			if visited {
 				broken, err = err, nil
 			}
 			return false, err
@@ -89,6 +82,22 @@ type keeper struct {
 	trees chan tree
 	sent  int64 // to trees
 	done  chan struct{}
+}
+
+// fetch asks far once, and tells whether it has visited anything.
+func (k *keeper) fetch(ctx context.Context, far closureGetter, roots, have []cas.Digest, visit visitTree) (visited bool, err error) {
+	err = k.store.watch(ctx, roots[0], func(ctx context.Context, w *watched) error {
+		return far.GetClosure(ctx, roots, have, func(d cas.Digest, data []byte, sizes []int64, err error) error {
+			w.sleep()
+			defer w.wake()
+			visited = true
+			if err == nil {
+				k.keep(tree{d, data})
+			}
+			return visit(d, data, sizes, err)
+		})
+	})
+	return visited, err
 }
 
 func (k *keeper) keep(t tree) {

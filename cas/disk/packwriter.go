@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
+	"time"
 )
 
 // packWriters are as many packWriters as may append at once. The one that was
@@ -12,9 +14,11 @@ import (
 // one pack.
 type packWriters struct {
 	turns chan struct{} // held by who appends
+	once  sync.Once     // they end
 
 	mu    sync.Mutex
 	idle  []*packWriter // those whose turn it is not, as far as they were needed yet
+	timer *time.Timer   // runs while packs are open
 	ended bool
 }
 
@@ -68,11 +72,35 @@ func (ws *packWriters) give(w *packWriter) {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
 	ws.idle = append(ws.idle, w)
+	w.used = true
+	if ws.timer == nil {
+		ws.timer = time.AfterFunc(packIdle, ws.sweep)
+	}
 	<-ws.turns
 }
 
+// sweep lets go of packs that were not appended to since the last time, so that
+// others may, or compact them.
+func (ws *packWriters) sweep() {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for _, w := range ws.idle {
+		if !w.used {
+			w.close()
+		}
+		w.used = false
+	}
+	if ws.ended || !slices.ContainsFunc(ws.idle, func(w *packWriter) bool { return w.pack != nil }) {
+		ws.timer = nil
+		return
+	}
+	ws.timer.Reset(packIdle)
+}
+
 // end returns when nobody appends any more, and nobody will.
-func (ws *packWriters) end() {
+func (ws *packWriters) end() { ws.once.Do(ws.endOnce) }
+
+func (ws *packWriters) endOnce() {
 	for range cap(ws.turns) {
 		ws.turns <- struct{}{}
 	}
@@ -81,6 +109,9 @@ func (ws *packWriters) end() {
 	ws.ended = true
 	for _, w := range ws.idle {
 		w.close()
+	}
+	if ws.timer != nil {
+		ws.timer.Stop()
 	}
 	for range cap(ws.turns) {
 		<-ws.turns
@@ -93,6 +124,7 @@ func (ws *packWriters) end() {
 type packWriter struct {
 	reserve int64 // bytes of the disk that are left free
 	pack    *pack
+	used    bool // since the last sweep
 }
 
 func newPackWriter(reserve int64) *packWriter { return &packWriter{reserve: reserve} }

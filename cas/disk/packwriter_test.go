@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -41,6 +42,42 @@ func TestPacksDoNotMultiply(t *testing.T) {
 			t.Fatalf("%d packs with %d bytes in them", got.Packs, got.InPacks)
 		}
 		s.Close()
+	}
+}
+
+func TestPackThatNobodyAppendsToIsLeftToOthers(t *testing.T) {
+	s := openOwner(t, t.TempDir())
+	free := func(d cas.Digest) bool {
+		t.Helper()
+		f, err := os.Open(fileOf(t, s, d))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		return lock(f)
+	}
+	for i := range 2 {
+		d := put(t, s, nth(i, 1))
+		s.writers.sweep()
+		if free(d) {
+			t.Error("somebody else may append right after a batch")
+		}
+		s.writers.sweep()
+		if !free(d) {
+			t.Error("nobody else may append as long as the store is open")
+		}
+	}
+}
+
+func TestStoreMayBeClosedByManyAtOnce(t *testing.T) {
+	s := openOwner(t, t.TempDir())
+	put(t, s, nth(1, 1))
+	var all errgroup.Group
+	for range 8 {
+		all.Go(s.Close)
+	}
+	if err := all.Wait(); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -11,7 +11,7 @@ const (
 	pushBack = 256
 	pushSize = 128 << 10
 
-	// pushLess is how many files there are to one that the kernel has to ask
+	// pushLess is how many entries there are to one that the kernel has to ask
 	// for: by these a sweep is followed.
 	pushLess = 8
 )
@@ -36,17 +36,14 @@ func (fs *fileSystem) push(d dir, t *tree.Tree, place uint64) {
 		return
 	}
 	end := uint32(min(place-dots, uint64(d.count)))
-	files := 0
 	for i := end - min(end, pushBack); i < end; i++ {
-		n, _ := fs.table.get(d.first + i)
-		if !n.isFile() || n.size <= 0 || n.size > pushSize {
-			continue
-		}
-		if files++; files%pushLess == 1 {
+		id := d.first + i
+		n, _ := fs.table.get(id)
+		if !n.isFile() || n.size <= 0 || n.size > pushSize || id%pushLess == 0 {
 			continue
 		}
 		if data, ok := source.TakeAhead(t.At(int(i)).Digest); ok && int64(len(data)) == n.size {
-			fs.kernel.InodeNotifyStoreCache(fs.number(d.first+i), 0, data)
+			fs.kernel.InodeNotifyStoreCache(fs.number(id), 0, data)
 			fs.stats.objects.Add(1)
 			fs.stats.bytes.Add(n.size)
 		}

@@ -26,7 +26,8 @@ import (
 //	u16  st_mode
 //	u64  size; for a directory, the offset of its block in the file
 //	u64  mtime, nanoseconds since 1970
-//	u64  ctime; 0 if the entry is racily clean
+//	u64  ctime; 0 if the entry is racily clean, and for a directory if its block
+//	     may lack names
 //	u64  inode
 //	33   digest of a file, in binary form; for a symlink, u32 place and u32
 //	     length of the target
@@ -136,6 +137,14 @@ func (r record) target() []byte {
 	return r.text[start : start+le.Uint32(r.fields[contentAt+4:])]
 }
 
+// lists tells whether the block of a directory that now is as st says has the
+// names of all its entries.
+func (r record) lists(st stat) bool {
+	known := r.stat()
+	known.size = st.size
+	return known.unchanged(st)
+}
+
 // child returns the offset of a directory's block.
 func (r record) child() uint64 { return le.Uint64(r.fields[sizeAt:]) }
 
@@ -154,12 +163,21 @@ func (b block) check(offset uint64) error {
 			return errDamaged
 		}
 		name := r.name()
+		if !isName(name) {
+			return errDamaged
+		}
 		if i > 0 && bytes.Compare(last, name) >= 0 {
 			return errDamaged
 		}
 		last = name
 	}
 	return nil
+}
+
+// isName tells whether name is one component of a path, and leads downwards.
+func isName(name []byte) bool {
+	return len(name) > 0 && bytes.IndexByte(name, '/') < 0 && bytes.IndexByte(name, 0) < 0 &&
+		string(name) != "." && string(name) != ".."
 }
 
 // sound tells whether r, in a block at the given offset, leads nowhere else than
@@ -207,9 +225,7 @@ func newSection(digest cas.Digest, items []item) (*section, error) {
 		return nil, fmt.Errorf("directory with %d entries is too large for an index", len(items))
 	}
 	s := &section{}
-	b := make([]byte, digestSize, size)
-	d, _ := digest.AppendBinary(b[:0])
-	clear(b[len(d):])
+	b := appendDigest(make([]byte, 0, size), digest)
 	b = le.AppendUint32(b, uint32(len(items)))
 	b = le.AppendUint32(b, uint32(size-blockHeader-len(items)*recordSize))
 	text := uint32(0)
@@ -226,6 +242,13 @@ func newSection(digest cas.Digest, items []item) (*section, error) {
 	}
 	s.block = b
 	return s, nil
+}
+
+// appendDigest appends d and as many zeros as a longer digest takes more.
+func appendDigest(b []byte, d cas.Digest) []byte {
+	var whole [digestSize]byte
+	d.AppendBinary(whole[:0])
+	return append(b, whole[:]...)
 }
 
 // maxBlock bounds the text of a block to what its offsets can reach.

@@ -102,7 +102,7 @@ func Checkout(ctx context.Context, dir string, root cas.Digest, store cas.Getter
 		return c.summary(), context.Cause(ctx)
 	}
 	if !opt.DryRun && !top.section.old {
-		saveIndex(dir, opt.Options, c.index, top.section, "")
+		saveIndex(dir, opt.Options, c.index, top.section, "", c.index.rules)
 	}
 	return c.summary(), nil
 }

@@ -40,6 +40,7 @@ func (c *checkout) finish(p *place) error {
 	if p.parent != nil {
 		it := &p.parent.items[p.slot]
 		it.section, it.stat = p.section, p.now
+		it.stat.ctime = 0 // nobody knows what came into it meanwhile
 	}
 	giveItems(p.items)
 	p.items = nil

@@ -18,9 +18,18 @@ import (
 // maxIgnore bounds the size of an ignore file, in bytes.
 const maxIgnore = 16 << 20
 
-// loadIgnore returns the rules of the open root directory, nil if there are
-// none.
-func loadIgnore(root int, opt Options) (*ignore.Matcher, error) {
+// loadIgnore returns the rules of the open root directory and the digest of
+// their text, nil and zero if there are none.
+func loadIgnore(root int, opt Options) (*ignore.Matcher, cas.Digest, error) {
+	text, err := readIgnore(root, opt)
+	if text == nil || err != nil {
+		return nil, cas.Digest{}, err
+	}
+	return ignore.Parse(text), cas.Sum(text), nil
+}
+
+// readIgnore returns what the ignore file holds, nil if there is none.
+func readIgnore(root int, opt Options) ([]byte, error) {
 	fd, err := unix.Openat(root, opt.Ignore, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	switch {
 	case err == unix.ENOENT || err == unix.ENOTDIR:
@@ -44,7 +53,7 @@ func loadIgnore(root int, opt Options) (*ignore.Matcher, error) {
 	if err != nil {
 		return nil, fmt.Errorf("ignore file %s: %w", opt.Ignore, err)
 	}
-	return ignore.Parse(text), nil
+	return text, nil
 }
 
 // treeIgnore returns the rules that the tree itself holds, nil if none.

@@ -19,17 +19,19 @@ import (
 //	blocks  one per directory, subdirectories before what holds them
 //	text    the store's epoch when the index was written
 //	u32     its length
+//	33      digest of the ignore rules, in binary form; zeros if there are none
 //	u64     offset of the root's block
 //	32      BLAKE3 of all before
 //
 // It belongs to one machine and program: there is no promise that another
-// version can read it.
+// version can read it. The version goes up with the meaning of ignore rules too,
+// since an index has the names that they left.
 const (
 	indexMagic   = 0x58495346 // "FSIX"
-	indexVersion = 1
+	indexVersion = 2
 	indexHeader  = 8
 	checksumSize = 32
-	indexTrailer = 4 + 8 + checksumSize
+	indexTrailer = 4 + digestSize + 8 + checksumSize
 
 	// maxIndex bounds what is read, in bytes: some ten million entries.
 	maxIndex = 1 << 30
@@ -45,6 +47,7 @@ type index struct {
 	data  []byte
 	root  uint64 // offset of the root's block, 0 if there is none
 	epoch string
+	rules cas.Digest // of the ignore file, zero if there is none
 }
 
 // top returns the block of the root directory.
@@ -162,7 +165,7 @@ func isWhole(data []byte) bool {
 func readBlocks(data []byte) (*index, error) {
 	end := len(data) - indexTrailer
 	epoch := uint64(le.Uint32(data[end:]))
-	x := &index{data: data, root: le.Uint64(data[end+4:])}
+	x := &index{data: data, root: le.Uint64(data[end+4+digestSize:]), rules: digestAt(data[end+4:])}
 	if epoch > uint64(end-indexHeader) {
 		return nil, errDamaged
 	}

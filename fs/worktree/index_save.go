@@ -13,16 +13,16 @@ import (
 
 // saveIndex makes root the index of dir. If it can't, the observer hears why:
 // the next run is slower, and as right.
-func saveIndex(dir string, opt Options, old *index, root *section, epoch string) {
+func saveIndex(dir string, opt Options, old *index, root *section, epoch string, rules cas.Digest) {
 	path := indexPath(dir, opt)
-	if err := writeIndex(path, old, root, epoch); err != nil {
+	if err := writeIndex(path, old, root, epoch, rules); err != nil {
 		opt.warn(fmt.Sprintf("index %s is not saved: %v", path, cause(err)))
 		return
 	}
 	opt.observe(Event{Kind: IndexSaved, Path: path})
 }
 
-func writeIndex(path string, old *index, root *section, epoch string) (err error) {
+func writeIndex(path string, old *index, root *section, epoch string, rules cas.Digest) (err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o777); err != nil {
 		return err
 	}
@@ -36,7 +36,7 @@ func writeIndex(path string, old *index, root *section, epoch string) (err error
 		}
 	}()
 	defer f.Close()
-	if err := encodeIndex(f, old, root, epoch); err != nil {
+	if err := encodeIndex(f, old, root, epoch, rules); err != nil {
 		return err
 	}
 	if err := f.Chmod(0o644); err != nil {
@@ -48,7 +48,7 @@ func writeIndex(path string, old *index, root *section, epoch string) (err error
 	return os.Rename(f.Name(), path)
 }
 
-func encodeIndex(f io.Writer, old *index, root *section, epoch string) error {
+func encodeIndex(f io.Writer, old *index, root *section, epoch string, rules cas.Digest) error {
 	hasher := cas.NewHasher(cas.BLAKE3)
 	defer hasher.Release()
 	buffered := bufio.NewWriterSize(f, 256<<10)
@@ -56,6 +56,7 @@ func encodeIndex(f io.Writer, old *index, root *section, epoch string) error {
 	w.write(le.AppendUint32(le.AppendUint32(nil, indexMagic), indexVersion))
 	top := w.add(root)
 	trailer := le.AppendUint32([]byte(epoch), uint32(len(epoch)))
+	trailer = appendDigest(trailer, rules)
 	w.write(le.AppendUint64(trailer, top))
 	if w.err != nil {
 		return w.err

@@ -2,12 +2,16 @@ package worktree
 
 import (
 	"bytes"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/fstree/fstree/cas"
+	"github.com/fstree/fstree/cas/memory"
 	"github.com/fstree/fstree/cas/tree"
 )
 
@@ -31,12 +35,12 @@ func TestOnlyATimeBeforeTheTickProves(t *testing.T) {
 }
 
 func TestAnyDifferenceIsAChange(t *testing.T) {
-	same := stat{size: 1, mtime: 2, ctime: 3, ino: 4, mode: 5, links: 6}
+	same := stat{size: 1, mtime: 2, ctime: 3, ino: 4, mode: 5, links: 6, device: 7}
 	if !same.unchanged(same) {
 		t.Error("the same has changed")
 	}
 	for _, other := range []stat{
-		{2, 2, 3, 4, 5, 6}, {1, 3, 3, 4, 5, 6}, {1, 2, 4, 4, 5, 6}, {1, 2, 3, 5, 5, 6}, {1, 2, 3, 4, 6, 6},
+		{2, 2, 3, 4, 5, 6, 7}, {1, 3, 3, 4, 5, 6, 7}, {1, 2, 4, 4, 5, 6, 7}, {1, 2, 3, 5, 5, 6, 7}, {1, 2, 3, 4, 6, 6, 7},
 	} {
 		if same.unchanged(other) {
 			t.Errorf("%+v passes for %+v", other, same)
@@ -76,7 +80,7 @@ func sample(t testing.TB, ctime int64) []byte {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	if err := encodeIndex(&b, &index{}, root, "epoch"); err != nil {
+	if err := encodeIndex(&b, &index{}, root, "epoch", cas.Sum(nil)); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
@@ -98,8 +102,59 @@ func TestIndexDoesNotVouchForThePresentTick(t *testing.T) {
 		if got := sub.at(0).stat().ctime; got != test.want {
 			t.Errorf("link of %d is vouched for with %d", test.ctime, got)
 		}
-		if x.epoch != "epoch" || string(sub.at(0).target()) != "to" || sub.digest() != cas.Sum([]byte("sub")) {
+		if x.epoch != "epoch" || x.rules != cas.Sum(nil) || string(sub.at(0).target()) != "to" || sub.digest() != cas.Sum([]byte("sub")) {
 			t.Errorf("read back otherwise than written")
+		}
+	}
+}
+
+func TestIndexWithANameThatLeadsElsewhereIsDamaged(t *testing.T) {
+	for _, name := range []string{"", ".", "..", "/etc", "../f", "a/b", "a\x00b"} {
+		root, err := newSection(cas.Sum(nil), []item{{name: []byte(name), digest: cas.Sum(nil), stat: stat{mode: unix.S_IFREG}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b bytes.Buffer
+		if err := encodeIndex(&b, &index{}, root, "", cas.Digest{}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := parseIndex(b.Bytes()); err != errDamaged {
+			t.Errorf("an index of %q: %v", name, err)
+		}
+	}
+}
+
+// The other tests would pass as well if all directories were listed always.
+func TestDirectoryThatTheIndexKnowsIsNotListed(t *testing.T) {
+	dir := t.TempDir()
+	for _, sub := range []string{"known", "changed"} {
+		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	time.Sleep(25 * time.Millisecond)
+	if _, err := Write(t.Context(), dir, &memory.Store{}, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(filepath.Join(dir, "changed"), 0o750); err != nil {
+		t.Fatal(err)
+	}
+	root, err := openRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(root)
+	w := &writer{index: loadIndex(dir, Options{}.withDefaults()), device: trustedDevice(root)}
+	top := &dirNode{fd: root, known: w.index.top()}
+	for place, want := range []bool{false, w.device != 0} { // changed, known
+		r := top.known.at(place)
+		st, err := statAt(root, append(bytes.Clone(r.name()), 0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := &dirNode{parent: top, known: w.index.child(r)}
+		if got := w.spares(d, &item{stat: st, place: place}); got != want {
+			t.Errorf("%s is spared: %v", r.name(), got)
 		}
 	}
 }
@@ -120,7 +175,7 @@ func FuzzIndex(f *testing.F) {
 			}
 		}
 		var again bytes.Buffer
-		if err := encodeIndex(&again, x, &section{block: x.top(), old: true}, x.epoch); err != nil {
+		if err := encodeIndex(&again, x, &section{block: x.top(), old: true}, x.epoch, x.rules); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := parseIndex(again.Bytes()); err != nil {

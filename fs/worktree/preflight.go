@@ -20,12 +20,16 @@ type preflight struct {
 }
 
 func (c *checkout) preflight(dir string, root cas.Digest) error {
+	top := c.index.top()
+	if top.digest() == root {
+		return nil
+	}
 	limits, err := limitsAt(dir)
 	if err != nil {
 		return err
 	}
 	f := &preflight{c: c, limits: limits, seen: map[cas.Digest]struct{}{}}
-	if top := c.index.top(); top != nil {
+	if top != nil {
 		f.markKnown(top)
 	}
 	isNew := f.isNew(root)

@@ -69,8 +69,11 @@ func (w *writer) visit(d *dirNode) {
 	w.crew.add(tasks...)
 }
 
-// look opens d inside its parent, unless it is the root, and lists it.
+// look opens d inside its parent, unless it is the root, and describes its
+// entries.
 func (w *writer) look(d *dirNode) (err error) {
+	d.start = tick()
+	d.items = takeItems()
 	if d.parent != nil {
 		it := &d.parent.items[d.slot]
 		if d.fd, err = openDir(d.parent.fd, string(it.name)); err != nil {
@@ -79,9 +82,13 @@ func (w *writer) look(d *dirNode) (err error) {
 		if it.stat, err = statOf(d.fd); err != nil {
 			return err
 		}
+		if w.spares(d, it) && w.revisit(d) {
+			return nil
+		}
+		if !it.stat.settled(d.start) {
+			it.stat.ctime = 0
+		}
 	}
-	d.start = tick()
-	d.items = takeItems()
 	return list(d.fd, func(name cname, kind uint8) { w.meet(d, name, kind) })
 }
 
@@ -122,17 +129,16 @@ func (w *writer) meet(d *dirNode, name cname, kind uint8) {
 	if it.stat.kind() == 0 || w.ignore != nil && w.ignore.Match(join(d.path, name.bytes()), it.stat.isDir()) {
 		return
 	}
-	w.recognise(d, &it, name.bytes())
+	if place, found := d.known.find(name.bytes()); found {
+		w.recognise(d, &it, place)
+	} else {
+		it.name, it.changed = bytes.Clone(name.bytes()), true
+	}
 	d.items = append(d.items, it)
 }
 
-// recognise compares it with what the index knows.
-func (w *writer) recognise(d *dirNode, it *item, name []byte) {
-	place, found := d.known.find(name)
-	if !found {
-		it.name, it.changed = bytes.Clone(name), true
-		return
-	}
+// recognise compares it with what the index knows at place.
+func (w *writer) recognise(d *dirNode, it *item, place int) {
 	r := d.known.at(place)
 	it.name, it.place = r.name(), place
 	switch {

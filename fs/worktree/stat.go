@@ -16,6 +16,7 @@ type stat struct {
 	ino                uint64
 	mode               uint16
 	links              uint32
+	device             uint64
 }
 
 const statMask = unix.STATX_TYPE | unix.STATX_MODE | unix.STATX_NLINK | unix.STATX_SIZE |
@@ -70,7 +71,7 @@ func statx(dir int, name cname, flags uintptr) (stat, error) {
 		case 0:
 			return stat{
 				size: int64(x.Size), mtime: nanoseconds(x.Mtime), ctime: nanoseconds(x.Ctime),
-				ino: x.Ino, mode: x.Mode, links: x.Nlink,
+				ino: x.Ino, mode: x.Mode, links: x.Nlink, device: unix.Mkdev(x.Dev_major, x.Dev_minor),
 			}, nil
 		case unix.EINTR:
 		default:

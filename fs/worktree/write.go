@@ -42,7 +42,7 @@ func Write(ctx context.Context, dir string, store Store, opt Options) (Result, e
 		return Result{}, fmt.Errorf("%s: %w", dir, err)
 	}
 	defer unix.Close(fd)
-	rules, err := loadIgnore(fd, opt)
+	matcher, rules, err := loadIgnore(fd, opt)
 	if err != nil {
 		return Result{}, fmt.Errorf("%s: %w", dir, err)
 	}
@@ -50,7 +50,10 @@ func Write(ctx context.Context, dir string, store Store, opt Options) (Result, e
 	opt.observe(Event{Kind: IndexRefreshed, Path: dir})
 	q := inquire(ctx, store, x)
 	defer q.end()
-	w := &writer{opt: opt, ignore: rules, index: x, own: ownOf(dir, opt), inquiry: q}
+	w := &writer{opt: opt, ignore: matcher, index: x, own: ownOf(dir, opt), inquiry: q}
+	if rules == x.rules {
+		w.device = trustedDevice(fd)
+	}
 	var root *dirNode
 	err = cas.AddMany(ctx, store, func(a cas.Adder) (err error) {
 		w.store = a
@@ -64,8 +67,8 @@ func Write(ctx context.Context, dir string, store Store, opt Options) (Result, e
 	if err != nil {
 		return Result{}, err
 	}
-	if !root.section.old || x.epoch != q.epoch {
-		saveIndex(dir, opt, x, root.section, q.epoch)
+	if !root.section.old || x.epoch != q.epoch || x.rules != rules {
+		saveIndex(dir, opt, x, root.section, q.epoch, rules)
 	}
 	return Result{
 		Root: root.section.block.digest(), Entries: int(w.entries.Load()),
@@ -83,6 +86,7 @@ type writer struct {
 	index   *index
 	own     own
 	inquiry *inquiry
+	device  uint64                  // on which the index may spare the listing of directories, 0 if on none
 	lost    map[cas.Digest]struct{} // known objects that the store no longer holds
 	crew    crew
 

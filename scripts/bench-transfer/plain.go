@@ -21,7 +21,7 @@ type plainServer struct {
 
 const (
 	plainPiece  = 256 << 10
-	plainWindow = 24 << 20
+	plainWindow = 48 << 20 // our largest
 )
 
 func (p *plainServer) ReadObject(_ *pb.ReadObjectRequest, stream grpc.ServerStreamingServer[pb.ReadObjectResponse]) error {

@@ -20,7 +20,8 @@ const (
 	Window = 24 << 20
 
 	// UploadWindow is that of a stream to a server. A large object goes up in
-	// one stream, while it comes down in several.
+	// one stream, while it comes down in several. A server whose store takes
+	// nothing may hold as much of each upload.
 	UploadWindow = 2 * Window
 
 	// ConnectionWindow is that of a connection: several streams flow at once.
