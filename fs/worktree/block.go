@@ -273,6 +273,13 @@ func (it *item) appendRecord(b []byte, text uint32) []byte {
 	return append(b, content[:]...)
 }
 
+// describesDir tells whether the directory it is what the index knows, and needs
+// not be listed by whoever knows no more than that.
+func (b block) describesDir(it *item) bool {
+	r := b.at(it.place)
+	return it.section.old && it.stat.mode == r.stat().mode && (it.stat.ctime == 0 || r.lists(it.stat))
+}
+
 // describes tells whether items are what the index knows of a directory, and
 // of all below it.
 func (b block) describes(items []item) bool {
@@ -284,7 +291,7 @@ func (b block) describes(items []item) bool {
 		if it.changed || it.gone || it.place < 0 {
 			return false
 		}
-		if it.section != nil && (!it.section.old || it.stat.mode != b.at(it.place).stat().mode) {
+		if it.section != nil && !b.describesDir(it) {
 			return false
 		}
 	}

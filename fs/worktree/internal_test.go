@@ -2,6 +2,7 @@ package worktree
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -127,34 +128,55 @@ func TestIndexWithANameThatLeadsElsewhereIsDamaged(t *testing.T) {
 // The other tests would pass as well if all directories were listed always.
 func TestDirectoryThatTheIndexKnowsIsNotListed(t *testing.T) {
 	dir := t.TempDir()
-	for _, sub := range []string{"known", "changed"} {
-		if err := os.MkdirAll(filepath.Join(dir, sub), 0o755); err != nil {
+	for _, sub := range []string{"changed", "known"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
+	expectSpared(t, dir, false, false)
+	writeLater(t, dir)
+	expectSpared(t, dir, true, true)
+	passing := filepath.Join(dir, "changed/passing")
+	if err := errors.Join(os.WriteFile(passing, nil, 0o644), os.Remove(passing)); err != nil {
+		t.Fatal(err)
+	}
+	expectSpared(t, dir, false, true)
+	writeLater(t, dir)
+	expectSpared(t, dir, true, true)
+}
+
+// writeLater writes dir when the clock has advanced.
+func writeLater(t *testing.T, dir string) {
+	t.Helper()
 	time.Sleep(25 * time.Millisecond)
 	if _, err := Write(t.Context(), dir, &memory.Store{}, Options{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chmod(filepath.Join(dir, "changed"), 0o750); err != nil {
-		t.Fatal(err)
-	}
+}
+
+// expectSpared expects that the index spares the listing of these subdirectories
+// of dir, where the file system allows it.
+func expectSpared(t *testing.T, dir string, want ...bool) {
+	t.Helper()
 	root, err := openRoot(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unix.Close(root)
-	w := &writer{index: loadIndex(dir, Options{}.withDefaults()), device: trustedDevice(root)}
+	w := &writer{index: loadIndex(dir, Options{}.withDefaults()), device: trustedDevice(root), sameRules: true}
 	top := &dirNode{fd: root, known: w.index.top()}
-	for place, want := range []bool{false, w.device != 0} { // changed, known
-		r := top.known.at(place)
-		st, err := statAt(root, append(bytes.Clone(r.name()), 0))
-		if err != nil {
-			t.Fatal(err)
+	for place, want := range want {
+		d := &dirNode{parent: top}
+		it := item{place: place}
+		if top.known != nil {
+			r := top.known.at(place)
+			d.known = w.index.child(r)
+			if it.stat, err = statAt(root, append(bytes.Clone(r.name()), 0)); err != nil {
+				t.Fatal(err)
+			}
 		}
-		d := &dirNode{parent: top, known: w.index.child(r)}
-		if got := w.spares(d, &item{stat: st, place: place}); got != want {
-			t.Errorf("%s is spared: %v", r.name(), got)
+		if got := w.spares(d, &it); got != (want && w.device != 0) {
+			t.Errorf("subdirectory %d is spared: %v", place, got)
 		}
 	}
 }

@@ -12,10 +12,10 @@ import (
 // same names as then: whatever adds, removes or renames an entry changes them.
 // So it need not be listed, if the same rules said then what is ignored.
 
-// timely are the file systems, by their magic numbers, that are known to keep
+// timelyKinds are the file systems, by their magic numbers, that are known to keep
 // the times of directories so. Others, those that show a bucket, a network
 // share or a fixed tree as files, may not.
-var timely = []int64{
+var timelyKinds = []int64{
 	unix.BTRFS_SUPER_MAGIC, unix.EXT4_SUPER_MAGIC, unix.F2FS_SUPER_MAGIC,
 	unix.OVERLAYFS_SUPER_MAGIC, unix.TMPFS_MAGIC, unix.XFS_SUPER_MAGIC,
 }
@@ -24,7 +24,7 @@ var timely = []int64{
 // timely, 0 otherwise.
 func trustedDevice(fd int) uint64 {
 	var fs unix.Statfs_t
-	if err := unix.Fstatfs(fd, &fs); err != nil || !slices.Contains(timely, int64(fs.Type)) {
+	if err := unix.Fstatfs(fd, &fs); err != nil || !slices.Contains(timelyKinds, int64(fs.Type)) {
 		return 0
 	}
 	st, err := statOf(fd)
@@ -34,10 +34,13 @@ func trustedDevice(fd int) uint64 {
 	return st.device
 }
 
+// timely tells whether the times of the directory it can be trusted.
+func (w *writer) timely(it *item) bool { return w.device != 0 && it.stat.device == w.device }
+
 // spares tells whether the index has the names of all entries of d, which is
 // described by it.
 func (w *writer) spares(d *dirNode, it *item) bool {
-	return d.known != nil && w.device != 0 && it.stat.device == w.device && d.parent.known.at(it.place).lists(it.stat)
+	return d.known != nil && w.sameRules && w.timely(it) && d.parent.known.at(it.place).lists(it.stat)
 }
 
 // revisit describes the entries of d that the index knows. It returns false, and

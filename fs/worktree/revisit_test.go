@@ -84,3 +84,28 @@ func TestWhatACheckoutKeptIsSeenByTheNextWrite(t *testing.T) {
 		}
 	}
 }
+
+func TestDirectoriesWhoseTimesProveNothingAreNotedOnce(t *testing.T) {
+	source, store := files(t, map[string]string{"sub/deep/a": "1", "sub/b": "2"}), &memory.Store{}
+	root := write(t, source, store, worktree.Options{}).Root
+	dir := files(t, nil)
+	checkout(t, dir, root, store, worktree.CheckoutOptions{})
+	rest()
+	seen := &watcher{}
+	for i, change := range []func() error{
+		func() error { return nil }, // a checkout is no proof that nothing else came
+		func() error { return os.WriteFile(filepath.Join(dir, "sub/deep/passing"), nil, 0o644) },
+	} {
+		must(t, change())
+		os.Remove(filepath.Join(dir, "sub/deep/passing"))
+		rest()
+		for j, most := range []int{1, 0, 0} {
+			if got := write(t, dir, store, worktree.Options{Observer: seen}); got.Root != root {
+				t.Errorf("change %d: the tree is %s, want %s", i, got.Root, root)
+			}
+			if got := len(seen.take(worktree.IndexSaved)); got > most {
+				t.Errorf("change %d: write %d saves the index %d times, want %d at most", i, j, got, most)
+			}
+		}
+	}
+}

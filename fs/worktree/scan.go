@@ -85,7 +85,7 @@ func (w *writer) look(d *dirNode) (err error) {
 		if w.spares(d, it) && w.revisit(d) {
 			return nil
 		}
-		if !it.stat.settled(d.start) {
+		if !w.timely(it) || !it.stat.settled(d.start) {
 			it.stat.ctime = 0
 		}
 	}

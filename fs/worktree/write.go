@@ -50,10 +50,7 @@ func Write(ctx context.Context, dir string, store Store, opt Options) (Result, e
 	opt.observe(Event{Kind: IndexRefreshed, Path: dir})
 	q := inquire(ctx, store, x)
 	defer q.end()
-	w := &writer{opt: opt, ignore: matcher, index: x, own: ownOf(dir, opt), inquiry: q}
-	if rules == x.rules {
-		w.device = trustedDevice(fd)
-	}
+	w := &writer{opt: opt, ignore: matcher, index: x, own: ownOf(dir, opt), inquiry: q, device: trustedDevice(fd), sameRules: rules == x.rules}
 	var root *dirNode
 	err = cas.AddMany(ctx, store, func(a cas.Adder) (err error) {
 		w.store = a
@@ -78,17 +75,18 @@ func Write(ctx context.Context, dir string, store Store, opt Options) (Result, e
 
 // writer is one run of Write.
 type writer struct {
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
-	store   cas.Adder
-	opt     Options
-	ignore  *ignore.Matcher
-	index   *index
-	own     own
-	inquiry *inquiry
-	device  uint64                  // on which the index may spare the listing of directories, 0 if on none
-	lost    map[cas.Digest]struct{} // known objects that the store no longer holds
-	crew    crew
+	ctx       context.Context
+	cancel    context.CancelCauseFunc
+	store     cas.Adder
+	opt       Options
+	ignore    *ignore.Matcher
+	index     *index
+	own       own
+	inquiry   *inquiry
+	device    uint64                  // on which the times of directories can be trusted, 0 if on none
+	sameRules bool                    // what is ignored is what was when the index was written
+	lost      map[cas.Digest]struct{} // known objects that the store no longer holds
+	crew      crew
 
 	failures   failures
 	entries    atomic.Int64
