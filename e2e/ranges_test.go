@@ -93,6 +93,16 @@ func (r *ranges) kill() {
 	r.server.Wait()
 }
 
+// silence stops the server. Until it has stopped it may answer.
+func (r *ranges) silence() {
+	r.Helper()
+	r.server.Process.Signal(syscall.SIGSTOP)
+	var status syscall.WaitStatus
+	if _, err := syscall.Wait4(r.server.Process.Pid, &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() {
+		r.Fatalf("the server did not stop: %v, %v", status, err)
+	}
+}
+
 func (r *ranges) mount() {
 	r.Helper()
 	r.fstree("mount", r.tree, r.path("mnt"), "--mode", "cached", "--cache", r.path("cache"), "--timeout", rangesTimeout, "--remote", "jolt://"+r.address)
@@ -252,7 +262,7 @@ func TestMountedRangesStayRight(t *testing.T) {
 		},
 		"server silent": func(r *ranges) {
 			r.mustRead(10_000_000, 4096)
-			r.server.Process.Signal(syscall.SIGSTOP)
+			r.silence()
 			if err := r.read(50_000_000, 4096); err == nil {
 				r.Error("somebody answered")
 			}

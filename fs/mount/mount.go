@@ -144,7 +144,7 @@ func (fs *fileSystem) prepare(ctx context.Context) error {
 		return err
 	}
 	if fs.opt.Prefetch > PrefetchNothing || len(fs.opt.PrefetchPaths) > 0 {
-		fs.running.Go(fs.prefetch)
+		fs.inBackground(fs.prefetch)
 	}
 	fs.chooseMode(c, d, t)
 	return nil

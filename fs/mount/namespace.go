@@ -155,7 +155,7 @@ func (ns *namespace) readAhead(v *view) {
 		return
 	}
 	v.references.Add(1)
-	ns.running.Go(func() {
+	ns.inBackground(func() {
 		defer ns.letGo(v)
 		select {
 		case ns.ahead <- struct{}{}:

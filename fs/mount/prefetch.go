@@ -126,10 +126,18 @@ func (fs *fileSystem) prefetcher(ctx context.Context) *prefetcher {
 	}
 }
 
+// inBackground runs a read ahead that nobody waits for. It counts from now on:
+// who looks before it has begun must not take it for over.
+func (s *shared) inBackground(read func()) {
+	s.stats.prefetching.Add(1)
+	s.running.Go(func() {
+		defer s.stats.prefetching.Add(-1)
+		read()
+	})
+}
+
 // prefetch reads ahead what the options say.
 func (fs *fileSystem) prefetch() {
-	fs.stats.prefetching.Add(1)
-	defer fs.stats.prefetching.Add(-1)
 	p := fs.prefetcher(fs.lifetime)
 	for _, path := range fs.opt.PrefetchPaths {
 		if !p.goesOn() {

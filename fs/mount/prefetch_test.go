@@ -90,3 +90,16 @@ func TestPrefetchIsText(t *testing.T) {
 		t.Error("there is no such value")
 	}
 }
+
+func TestReadAheadCountsBeforeItBegins(t *testing.T) {
+	s, release := &shared{}, make(chan struct{})
+	s.inBackground(func() { <-release })
+	if n := s.stats.prefetching.Load(); n != 1 {
+		t.Errorf("%d reads ahead", n)
+	}
+	close(release)
+	s.running.Wait()
+	if n := s.stats.prefetching.Load(); n != 0 {
+		t.Errorf("%d reads ahead after the end", n)
+	}
+}
