@@ -56,7 +56,7 @@ func (s *sink) WriteObjects(stream googlegrpc.BidiStreamingServer[pb.WriteObject
 }
 
 // wire makes a server look as if it were on another machine, behind a link of
-// 20 MB/s.
+// 10 MB/s.
 type wire struct {
 	net.Conn
 	sent *atomic.Int64 // bytes
@@ -65,7 +65,7 @@ type wire struct {
 func (w wire) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1} }
 
 func (w wire) Write(p []byte) (int, error) {
-	time.Sleep(time.Duration(len(p)) * 50)
+	time.Sleep(time.Duration(len(p)) * 100)
 	w.sent.Add(int64(len(p)))
 	return w.Conn.Write(p)
 }

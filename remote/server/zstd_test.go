@@ -28,7 +28,7 @@ import (
 )
 
 // far makes clients look as if they were on another machine, behind a link of
-// 20 MB/s.
+// 10 MB/s.
 type far struct {
 	net.Listener
 	sent atomic.Int64 // bytes
@@ -47,7 +47,7 @@ type farConn struct {
 func (c *farConn) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 1} }
 
 func (c *farConn) Write(p []byte) (int, error) {
-	time.Sleep(time.Duration(len(p)) * 50)
+	time.Sleep(time.Duration(len(p)) * 100)
 	c.link.sent.Add(int64(len(p)))
 	return c.Conn.Write(p)
 }
@@ -136,11 +136,14 @@ func TestTreesShrinkOnASlowLink(t *testing.T) {
 		}
 		return trees, bytes
 	}
-	read()
-	link.sent.Store(0)
-	if _, n := read(); int(link.sent.Load()) > 2*n/3 {
-		t.Errorf("%d bytes were sent for %d", link.sent.Load(), n)
+	// As long as the walk is slower than the link, the link does not look slow.
+	for range 20 {
+		link.sent.Store(0)
+		if _, n := read(); int(link.sent.Load()) <= 2*n/3 {
+			return
+		}
 	}
+	t.Error("trees are never compressed")
 }
 
 func TestRandomBytesComeThroughASlowLink(t *testing.T) {
