@@ -19,7 +19,7 @@ type batch struct {
 // A batch with this much in it is full.
 const (
 	batchBytes = 512 << 10
-	batchCount = 1024
+	batchCount = 512
 )
 
 // maxRecord is the room for an object that is just too large for a pack.

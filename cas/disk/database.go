@@ -10,7 +10,7 @@ import (
 )
 
 // databaseOptions keep Badger small. Values are entries of some thirty bytes and
-// lists of up to a thousand short names, so everything is in its tables, and its
+// lists of up to five hundred short names, so everything is in its tables, and its
 // value log stays empty. Its memory goes with the size of a table, a dozen of
 // which may be built at a time; small ones still open in about 50 µs each.
 // Uncompressed blocks need no cache.
@@ -23,7 +23,7 @@ func databaseOptions(s *Store) badger.Options {
 		WithNumVersionsToKeep(1).
 		WithCompression(options.None).
 		WithBlockCacheSize(0).
-		WithMemTableSize(2 << 20).
+		WithMemTableSize(1 << 20).
 		WithNumMemtables(2).
 		WithBaseTableSize(1 << 19).
 		WithBaseLevelSize(4 << 20). // few tables are in a compaction at a time
