@@ -11,13 +11,13 @@ import (
 
 // Add verifies the slice s, which r delivers, and keeps it.
 func (p *partial) Add(ctx context.Context, s bao.Slice, r io.Reader) error {
-	own, err := p.toDo(ctx)
+	own, err := p.recipient(ctx)
 	if own == nil {
 		return err
 	}
 	err = own.Add(s, &contextReader{ctx, r}, partWriter{ctx, p, p.writeGroup}, partWriter{ctx, p, p.writeRecord})
 	if errors.Is(err, errGone) {
-		if own, failed := p.toDo(ctx); own == nil {
+		if own, failed := p.recipient(ctx); own == nil {
 			return failed // if nil, somebody else was quicker
 		}
 	}
@@ -27,8 +27,8 @@ func (p *partial) Add(ctx context.Context, s bao.Slice, r io.Reader) error {
 	return err
 }
 
-// toDo returns what to add to, nil if the object is whole or that is not known.
-func (p *partial) toDo(ctx context.Context) (*bao.Partial, error) {
+// recipient returns what to add to, nil if the object is whole or that is not known.
+func (p *partial) recipient(ctx context.Context) (*bao.Partial, error) {
 	if err := p.look(ctx); err != nil {
 		return nil, &bao.KeepError{Err: err}
 	}

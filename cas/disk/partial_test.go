@@ -695,7 +695,7 @@ func addParts(s *Store, seed uint64) error {
 		if err == nil {
 			err = from[i].Read(p, off, n)
 		}
-		if own, err := p.(*partial).toDo(context.Background()); own == nil && err == nil {
+		if own, err := p.(*partial).recipient(context.Background()); own == nil && err == nil {
 			fmt.Println("whole")
 		}
 		if err = errors.Join(err, p.Close()); err != nil {
