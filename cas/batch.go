@@ -6,6 +6,8 @@ import (
 	"io"
 	"iter"
 	"sync"
+
+	"github.com/fstree/fstree/internal/crew"
 )
 
 // VisitObject is told of one object asked for: either o, which is closed when
@@ -168,34 +170,25 @@ func PutMany(ctx context.Context, p Putter, objects Objects, parallel int, repor
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	b := batch{putter: p, report: report, cancel: cancel, limit: max(parallel, 1), whole: make(chan wholeObject)}
+	workers, _ := crew.New(ctx, parallel)
+	b := batch{putter: p, report: report, cancel: cancel, workers: workers}
 	for d, o := range objects {
 		if ctx.Err() != nil {
 			break
 		}
 		b.put(ctx, d, o)
 	}
-	close(b.whole)
-	b.running.Wait()
+	b.workers.Wait()
 	return context.Cause(ctx)
 }
 
 type batch struct {
 	putter  Putter
 	cancel  context.CancelCauseFunc
-	limit   int // of the workers
-	workers int
-	whole   chan wholeObject // for a worker that has nothing to do
-	running sync.WaitGroup
+	workers *crew.Crew
 
 	mu     sync.Mutex
 	report ReportObject
-}
-
-// wholeObject is an object in memory.
-type wholeObject struct {
-	digest Digest
-	data   []byte
 }
 
 func (b *batch) put(ctx context.Context, d Digest, o Object) {
@@ -208,17 +201,10 @@ func (b *batch) put(ctx context.Context, d Digest, o Object) {
 		b.done(d, err)
 		return
 	}
-	first := wholeObject{d, data}
-	if b.workers == b.limit {
-		b.whole <- first
-		return
-	}
-	select {
-	case b.whole <- first:
-	default:
-		b.workers++
-		b.running.Go(func() { b.work(ctx, first) })
-	}
+	b.workers.Do(func() error {
+		b.done(d, b.putter.Put(ctx, d, bytes.NewReader(data)))
+		return nil
+	})
 }
 
 func readWhole(o Object) ([]byte, error) {
@@ -226,13 +212,6 @@ func readWhole(o Object) ([]byte, error) {
 		return b.Bytes(), nil
 	}
 	return io.ReadAll(o)
-}
-
-// work stores objects until there are no more.
-func (b *batch) work(ctx context.Context, o wholeObject) {
-	for more := true; more; o, more = <-b.whole {
-		b.done(o.digest, b.putter.Put(ctx, o.digest, bytes.NewReader(o.data)))
-	}
 }
 
 func (b *batch) done(d Digest, err error) {

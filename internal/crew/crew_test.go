@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/fstree/fstree/remote/internal/crew"
+	"github.com/fstree/fstree/internal/crew"
 )
 
 func TestAllJobsAreDoneByFew(t *testing.T) {

@@ -11,9 +11,9 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/fstree/fstree/cas"
+	"github.com/fstree/fstree/internal/crew"
 	pb "github.com/fstree/fstree/proto"
 	"github.com/fstree/fstree/remote/internal/bulk"
-	"github.com/fstree/fstree/remote/internal/crew"
 )
 
 // maxResults bounds the results of one message.

@@ -12,7 +12,7 @@ import (
 
 	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/tree"
-	"github.com/fstree/fstree/remote/internal/crew"
+	"github.com/fstree/fstree/internal/crew"
 )
 
 // fetch copies files from far to near.

@@ -8,7 +8,7 @@ import (
 
 	"github.com/fstree/fstree/cas"
 	"github.com/fstree/fstree/cas/tree"
-	"github.com/fstree/fstree/remote/internal/crew"
+	"github.com/fstree/fstree/internal/crew"
 )
 
 // Pull makes near hold the closure of root. What near lacks comes from far,
